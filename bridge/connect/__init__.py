@@ -1,0 +1,1 @@
+"""The agent's side: everything that knows Amazon Connect."""

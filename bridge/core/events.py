@@ -1,0 +1,304 @@
+"""What can happen to a conversation (Event) and what is then to be done (Effect): closed unions.
+
+Lane events come from Slack and are stored until they are settled. Facts are what the service learns
+while it works; they are not stored, because after a crash they are learned again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bridge.core.model import (
+    Contact,
+    ConversationId,
+    CustomerMessage,
+    Item,
+    Opening,
+    Outgoing,
+    Profile,
+    Progress,
+)
+
+# --- lane events -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A person wrote a message that belongs to this conversation."""
+
+    message: CustomerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToEnd:
+    """A person pressed End chat, or mentioned the bot with nothing but `end`."""
+
+    ts: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedToReopen:
+    """A person pressed the button that starts a new chat in this thread."""
+
+    ts: str
+    user_id: str
+
+
+LaneEvent = Wrote | AskedToEnd | AskedToReopen
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A lane event as it is taken in. `keys` identify it (each alone suffices): an event with a
+    known key is a repeat. `opens`: it may begin a conversation; others need one to exist."""
+
+    conversation: ConversationId
+    event: LaneEvent
+    keys: tuple[str, ...]
+    opens: bool
+
+    @property
+    def id(self) -> str:
+        """The event's identity within its lane."""
+        return self.keys[0]
+
+    @property
+    def ts(self) -> str:
+        """What the lane is sorted by."""
+        return self.event.message.ts if isinstance(self.event, Wrote) else self.event.ts
+
+
+# --- facts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Slack told who the author of the head message is."""
+
+    profile: Profile
+    place_name: str = ""
+    permalink: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The start request is composed; it has to be stored before it goes out."""
+
+    request: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ContactStarted:
+    """Connect created the contact."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class StartRefused:
+    """Connect will not create the contact as asked. `code` is Connect's name for the reason."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartDelayed:
+    """All of Connect's chats are taken; we keep trying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The socket is subscribed: from here on nothing said in Connect can be missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsRenewed:
+    """A new connection token (or the first one)."""
+
+    connection_token: str = field(repr=False)
+    expiry: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartSent:
+    """A part of a long message was accepted by Connect as the item `item_id`."""
+
+    progress: Progress
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent:
+    """A whole message was accepted; `item_id` is that of its last part (empty: it had no text)."""
+
+    message: CustomerMessage
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFailed:
+    """A message cannot be delivered."""
+
+    message: CustomerMessage
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsArrived:
+    """Items of the contact, in order, none seen before."""
+
+    contact_id: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContactOver:
+    """Two 403 in a row: the contact has ended (or died before it connected)."""
+
+    contact_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """These (items or notices, by id) stand in the thread; `ts` is the newest post."""
+
+    ids: tuple[str, ...]
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostFailed:
+    """These cannot be posted, now or later. `gone`: the place itself is."""
+
+    ids: tuple[str, ...]
+    reason: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The deadline of the conversation has passed."""
+
+
+Fact = (
+    Identified
+    | Prepared
+    | ContactStarted
+    | StartRefused
+    | StartDelayed
+    | Subscribed
+    | CredentialsRenewed
+    | PartSent
+    | MessageSent
+    | MessageFailed
+    | ItemsArrived
+    | ContactOver
+    | Posted
+    | PostFailed
+    | Ticked
+)
+
+Event = LaneEvent | Fact
+
+# --- effects -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """Ask Slack who this is -> Identified."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartContact:
+    """Compose (-> Prepared) where no request is stored, then start it -> ContactStarted."""
+
+    opening: Opening
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Connect, subscribe, fill gaps -> Subscribed, ItemsArrived, ContactOver, CredentialsRenewed."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    """Close the socket of a contact that matters no more."""
+
+    contact_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendToAgent:
+    """Send it, in parts where it is long -> PartSent, MessageSent, MessageFailed, ContactOver."""
+
+    message: CustomerMessage
+    prefix: str = ""
+    """The author's name, where it is not the opener."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndContact:
+    """Take the customer out of the chat (DisconnectParticipant)."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Post into the thread, in the order given -> Posted, PostFailed."""
+
+    outgoing: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class TellAgent:
+    """One bracketed line to the agent: something of theirs did not arrive. Best effort."""
+
+    contact: Contact
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Show on a customer's message that it was not delivered. Best effort."""
+
+    message_ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetireButton:
+    """Take the button off a post of ours. Best effort."""
+
+    post_ts: str
+
+
+class Then(StrEnum):
+    """What becomes of the lane event that was decided on."""
+
+    SETTLE = "settle"
+    """It is done: remove it."""
+    WAIT = "wait"
+    """It stays at the head until something changes."""
+    FORGET = "forget"
+    """It is done, and there is no conversation: remove every trace."""
+
+
+Effect = (
+    Identify
+    | StartContact
+    | Listen
+    | StopListening
+    | SendToAgent
+    | EndContact
+    | Post
+    | TellAgent
+    | Flag
+    | RetireButton
+)

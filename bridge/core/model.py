@@ -1,0 +1,337 @@
+"""The values that everything else is about: frozen, comparable, without behaviour of their own.
+
+*Customer* is the person in Slack, *agent* whoever answers in Connect (person, bot or flow),
+*conversation* one Slack thread joined to one Connect chat through all its contacts. Times are Unix
+seconds; a Slack `ts` stays the string that Slack gave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A Slack workspace, and its Enterprise organisation where it has one."""
+
+    team_id: str
+    enterprise_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.enterprise_id}.{self.team_id}" if self.enterprise_id else self.team_id
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A Slack channel or DM: the unit of ownership, because Slack's pace is per channel."""
+
+    workspace: Workspace
+    channel: str
+
+    def __str__(self) -> str:
+        return f"{self.workspace}:{self.channel}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationId:
+    """A thread, by its root's `ts`; an empty `thread_ts` is a DM whose answers are top-level."""
+
+    place: Place
+    thread_ts: str
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.thread_ts}"
+
+    @classmethod
+    def parse(cls, text: str) -> ConversationId:
+        """Read what `str()` wrote. Raises ValueError on anything else."""
+        workspace, channel, thread_ts = text.split(":")
+        enterprise_id, _, team_id = workspace.rpartition(".")
+        return cls(Place(Workspace(team_id, enterprise_id), channel), thread_ts)
+
+    @property
+    def flat(self) -> bool:
+        """Whether this is a DM without threads."""
+        return not self.thread_ts
+
+
+class Phase(StrEnum):
+    """Where a conversation is in its life."""
+
+    NEW = "new"
+    """Seen, but whether it may open is not decided yet."""
+    OPENING = "opening"
+    """A contact is being started or connected."""
+    OPEN = "open"
+    ENDING = "ending"
+    """The customer left; the disconnect flow may still speak."""
+    ENDED = "ended"
+
+
+class Reopen(StrEnum):
+    """What a message after the end does (BRIDGE_REOPEN)."""
+
+    ASK = "ask"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who wrote in the thread; the name is what agents see."""
+
+    user_id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What Slack tells of a person. Empty where Slack or our scopes do not."""
+
+    user_id: str
+    name: str
+    email: str = ""
+    time_zone: str = ""
+    locale: str = ""
+    team_id: str = ""
+    external: bool = False
+    may_open: bool = True
+    """Whether BRIDGE_CUSTOMERS lets this person open a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerMessage:
+    """What a person wrote in Slack.
+
+    `id` is the message's identity in its place (its `ts`); `text` is plain text or Markdown as
+    agents shall read it, entities resolved except `<@U…>` user mentions, which need a look-up.
+    """
+
+    id: str
+    ts: str
+    user_id: str
+    text: str = field(repr=False)
+    files: int = 0
+    """How many files were attached (they do not travel yet)."""
+    mention: bool = False
+    """The bot was mentioned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Everything Connect is told about a chat when it starts."""
+
+    conversation: ConversationId
+    generation: int
+    attempt: int
+    """Counts the contacts tried for this generation: part of the idempotency token."""
+    customer: Profile
+    place_name: str = ""
+    permalink: str = ""
+    initial_message: str = field(default="", repr=False)
+    source_contact_id: str = ""
+    """The ended contact that this one continues (persistent chat), or empty."""
+    not_before: float = 0.0
+    """Connect needs a while to make the old transcript available."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A Connect chat contact and the secrets of its customer."""
+
+    contact_id: str
+    """The initial contact id: it stays when a transfer changes `ContactId`."""
+    participant_id: str
+    participant_token: str = field(repr=False)
+    connection_token: str = field(default="", repr=False)
+    connection_expiry: float = 0.0
+    connected: bool = False
+    """We were subscribed at least once, so a 403 means that it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to StartChatContact; `socket_url` only where it was asked for and given."""
+
+    contact: Contact
+    socket_url: str = field(default="", repr=False)
+    socket_expiry: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message of many parts has come; kept so that a retry cuts it at the same places."""
+
+    message_id: str
+    text: str = field(repr=False)
+    limit: int
+    offset: int
+
+
+class ItemKind(StrEnum):
+    """What an entry of a Connect transcript is, as far as the bridge cares."""
+
+    MESSAGE = "message"
+    ATTACHMENT = "attachment"
+    JOINED = "joined"
+    LEFT = "left"
+    TRANSFERRED = "transferred"
+    TRANSFER_FAILED = "transfer_failed"
+    ENDED = "ended"
+    OTHER = "other"
+    """Known and without meaning for the customer, or unknown: remembered, never shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a Connect transcript."""
+
+    id: str
+    time: float
+    """`AbsoluteTime`: the order among items."""
+    kind: ItemKind
+    role: str = ""
+    """AGENT, CUSTOMER, SYSTEM, CUSTOM_BOT, SUPERVISOR or empty."""
+    name: str = ""
+    text: str = field(default="", repr=False)
+    markdown: bool = False
+    own: bool = False
+    """Written by our participant: the echo of what we sent."""
+    past: bool = False
+    """Belongs to the chat that this one continues."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An item that needs no more work; `time` is its `AbsoluteTime`."""
+
+    id: str
+    time: float
+
+
+class NoticeKind(StrEnum):
+    """What the bridge itself says in a thread."""
+
+    CONNECTING = "connecting"
+    BUSY = "busy"
+    JOINED = "joined"
+    TRANSFERRED = "transferred"
+    ENDED = "ended"
+    MISSED = "missed"
+    """Ended while we were away: what was written meanwhile may be missing."""
+    ASK_REOPEN = "ask_reopen"
+    HELD_FULL = "held_full"
+    HELD_ERASED = "held_erased"
+    NOT_REOPENED = "not_reopened"
+    UNDELIVERED = "undelivered"
+    FILES = "files"
+    FAILED = "failed"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice owed to the thread; `id` is stable, so that it is posted once."""
+
+    id: str
+    kind: NoticeKind
+    name: str = ""
+    """Of an agent, for JOINED and TRANSFERRED."""
+    user_id: str = ""
+    """Whom it concerns."""
+    message_ts: str = ""
+    """The message it concerns."""
+    reason: str = ""
+    """A code of the reasons that `slack/notices` puts in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """What an agent wrote, on its way into the thread."""
+
+    id: str
+    name: str
+    text: str = field(repr=False)
+    markdown: bool = False
+
+
+Outgoing = AgentMessage | Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Stored before a Slack post is tried: whoever finds it has to look before posting."""
+
+    ids: tuple[str, ...]
+    at: float
+    """Redis time."""
+    since: str = ""
+    """The newest `ts` of ours that was settled: the look starts there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All that is kept of one conversation."""
+
+    id: ConversationId
+    phase: Phase = Phase.NEW
+    generation: int = 0
+    """Counts the chats of this thread."""
+    attempts: int = 0
+    """Contacts of this generation that were given up before they connected."""
+    opening: Opening | None = None
+    request: str = field(default="", repr=False)
+    """The StartChatContact request as it goes out, stored before the first try."""
+    contact: Contact | None = None
+    people: tuple[Person, ...] = ()
+    """Who wrote, the opener first."""
+    progress: Progress | None = None
+    last_own: str = ""
+    """Id of our newest settled item in this contact."""
+    seen: tuple[Seen, ...] = ()
+    """The look-back: items of this contact that need no more work."""
+    agent: str = ""
+    """Display name of whoever answers now."""
+    owed: tuple[Notice, ...] = ()
+    held: tuple[CustomerMessage, ...] = ()
+    """Written after the end, kept until somebody presses the button."""
+    held_until: float = 0.0
+    button_ts: str = ""
+    """Our post that carries the live button (end, or start again)."""
+    ended_at: float = 0.0
+    ending_until: float = 0.0
+    past_contact_id: str = ""
+    """The last contact that ended: what a new one continues."""
+    last_ts: str = ""
+    """Newest event of the thread that was settled."""
+    last_post_ts: str = ""
+    """Newest post of ours that was settled."""
+
+    @property
+    def active(self) -> bool:
+        """Whether its owner has anything to watch or to do, waiting events apart."""
+        live = self.phase in (Phase.OPENING, Phase.OPEN, Phase.ENDING)
+        return live or bool(self.owed) or bool(self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that decisions depend on. Durations in seconds."""
+
+    reopen: Reopen = Reopen.ASK
+    initial_message: bool = False
+    held_messages: int = 20
+    held_seconds: float = 24 * 3600.0
+    flat_ask_seconds: float = 30 * 60.0
+    """In a flat DM, ASK holds this long after the end; then a message opens a chat."""
+    rehydrate: bool = True
+    """Continue the old chat (persistent chat) when a thread is opened again."""
+    rehydrate_seconds: float = 45.0
+    """How long after the end Connect has the transcript ready (30 to 60 s)."""
+    ending_seconds: float = 300.0
+    unconnected_tries: int = 3
+    lookback_seconds: float = 300.0
+    lookback_items: int = 100
+    split_limit: int = 1024
+    """Characters in one SendMessage."""

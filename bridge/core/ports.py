@@ -1,0 +1,258 @@
+"""What the relay needs of the two platforms, the store and time. `app` decides who plays each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from bridge.core.events import Identified, Incoming
+from bridge.core.model import (
+    Contact,
+    Conversation,
+    ConversationId,
+    Item,
+    Mark,
+    Opening,
+    Outgoing,
+    Place,
+    Seen,
+    Started,
+)
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests own it."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def boottime(self) -> float:
+        """Seconds that never jump and go on while the machine sleeps (CLOCK_BOOTTIME)."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+# --- the customer's side -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PartId:
+    """One Slack post's share of an outgoing item: part `part` (from 1)."""
+
+    id: str
+    part: int
+
+
+class CustomerSide(Protocol):
+    """Slack, as the relay sees it. Every coroutine raises the failures of `core/errors`."""
+
+    async def identify(self, conversation: ConversationId, user_id: str) -> Identified:
+        """Profile of a person, name of the place, permalink of the thread (cached)."""
+        ...
+
+    async def with_names(self, conversation: ConversationId, text: str) -> str:
+        """The text with `<@U…>` replaced by display names. Never raises: falls back to the id."""
+        ...
+
+    async def root(self, conversation: ConversationId) -> Incoming | None:
+        """The thread's root as an event, read from Slack; None where no person wrote it (or it
+        was deleted, or is ours)."""
+        ...
+
+    def parts(self, outgoing: Outgoing) -> int:
+        """How many posts it takes: the same number at every call."""
+        ...
+
+    async def post(
+        self,
+        conversation: ConversationId,
+        outgoing: Outgoing,
+        part: int,
+        guard: Callable[[], None],
+    ) -> str:
+        """Post one part (from 1) and return its `ts`.
+
+        `guard` is called when a connection is in hand, right before the request is written; where
+        it raises, nothing goes out and its exception comes back unchanged.
+        """
+        ...
+
+    async def look(self, conversation: ConversationId, since: str) -> Mapping[PartId, str]:
+        """Our own posts in the thread after the `ts` `since` (or all), by what they carry."""
+        ...
+
+    async def flag(self, conversation: ConversationId, message_ts: str) -> None:
+        """Put a warning sign on a customer's message."""
+        ...
+
+    async def retire_button(self, conversation: ConversationId, post_ts: str) -> None:
+        """Take the button off a post of ours."""
+        ...
+
+
+# --- the agent's side --------------------------------------------------------------------------
+
+
+class ChatListener(Protocol):
+    """Whom a chat tells what it hears. Called in the event loop; must not block."""
+
+    def subscribed(self) -> None:
+        """The socket is subscribed (again) and the transcript was read since."""
+        ...
+
+    def items(self, items: Sequence[Item]) -> None:
+        """New items in order, each once; the customer's own are among them (`own`)."""
+        ...
+
+    def renewed(self, connection_token: str, expiry: float) -> None:
+        """The connection token changed and is to be stored."""
+        ...
+
+    def over(self) -> None:
+        """The contact is over: two 403 in a row (chat.ended comes as an item instead)."""
+        ...
+
+
+class Chat(Protocol):
+    """The live end of one contact: its credentials, its socket, its transcript."""
+
+    async def send(self, text: str, client_token: str, markdown: bool = False) -> str:
+        """SendMessage; returns the item's id. A 403 renews the token once; then Gone."""
+        ...
+
+    async def end(self, client_token: str) -> None:
+        """DisconnectParticipant. A contact that is over already is success."""
+        ...
+
+    async def catch_up(self) -> Sequence[Item]:
+        """Read the transcript from the look-back on. New items go to the listener as usual;
+        all that was read is returned, oldest first."""
+        ...
+
+    def typing(self) -> None:
+        """Show the agent that more is coming. Best effort, in the background."""
+        ...
+
+    def delivered(self, item_id: str) -> None:
+        """Tell the agent that the customer has it. Best effort, newest only, rate limited."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening. The contact goes on."""
+        ...
+
+
+class AgentSide(Protocol):
+    """Connect, as the relay sees it."""
+
+    def compose(self, opening: Opening) -> str:
+        """The StartChatContact request for this opening, as text that `start` repeats. Pure."""
+        ...
+
+    async def start(self, request: str) -> Started:
+        """StartChatContact, once. Repeating the same request is harmless (ClientToken)."""
+        ...
+
+    def listen(
+        self,
+        contact: Contact,
+        seen: Iterable[Seen],
+        listener: ChatListener,
+        started: Started | None = None,
+    ) -> Chat:
+        """Connect and subscribe in the background. `seen` needs no telling again; where it is
+        empty the transcript is read from its start. `started` may carry a socket URL."""
+        ...
+
+
+# --- the store ---------------------------------------------------------------------------------
+
+
+class Intake(StrEnum):
+    """What became of an event that was offered to the store."""
+
+    STORED = "stored"
+    REPEAT = "repeat"
+    """Its key was known: it had been stored before."""
+    STRANGER = "stranger"
+    """It opens nothing, and its conversation does not exist: not remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`mine`: this replica owns the place, and is to work the event itself."""
+
+    intake: Intake
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One conversation as it stands in the store; `lane` is not sorted."""
+
+    conversation: Conversation
+    mark: Mark | None
+    lane: tuple[Incoming, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """`held`: the lease was still ours. `pending`: places with events that wait."""
+
+    held: bool
+    pending: tuple[Place, ...]
+    redis_time: float
+
+
+class Store(Protocol):
+    """What survives a restart. Every call raises StoreAway; writes to a conversation raise
+    NotOwner where its place is not ours (or our lease has expired)."""
+
+    async def accept(self, incoming: Incoming) -> Accepted:
+        """Drop a repeat, append to the lane, tell the owner: one round trip. A place without a
+        living owner becomes ours."""
+        ...
+
+    async def settle(
+        self, conversation: Conversation, done: Sequence[str] = (), unmark: bool = False
+    ) -> None:
+        """Write the state, remove these lane events (by id), drop the mark: one round trip."""
+        ...
+
+    async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:
+        """Note that a post carrying these ids is about to be tried: one round trip."""
+        ...
+
+    async def forget(self, conversation: ConversationId, done: Sequence[str]) -> None:
+        """Remove these events, and the conversation with them if its lane is empty then."""
+        ...
+
+    async def load(self, conversation: ConversationId) -> Kept:
+        """One conversation; a new one where nothing is kept."""
+        ...
+
+    async def load_place(self, place: Place) -> Sequence[Kept]:
+        """Every conversation of a place that is active or has waiting events."""
+        ...
+
+    async def renew(self) -> Renewal:
+        """Renew our lease."""
+        ...
+
+    async def claim(self, limit: int) -> Sequence[Place]:
+        """Take up to `limit` places that have no living owner."""
+        ...
+
+    async def release(self) -> None:
+        """Hand over every place of ours and drop the lease."""
+        ...
+
+    def arrivals(self) -> AsyncIterator[Incoming]:
+        """Events for our places that other replicas took in, as they are published."""
+        ...

@@ -1,0 +1,1 @@
+"""Carries events across; knows only the ports."""

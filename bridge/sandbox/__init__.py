@@ -1,0 +1,1 @@
+"""A local Slack and a local Connect that speak the real protocols."""

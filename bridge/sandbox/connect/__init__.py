@@ -1,0 +1,1 @@
+"""A local Amazon Connect: control plane, Participant Service, socket and attachment URLs."""
