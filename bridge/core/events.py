@@ -18,6 +18,7 @@ from bridge.core.model import (
     Outgoing,
     Profile,
     Progress,
+    Sent,
 )
 
 # --- lane events -------------------------------------------------------------------------------
@@ -36,6 +37,8 @@ class AskedToEnd:
 
     ts: str
     user_id: str
+    pressed: bool = True
+    """By the button, which everybody in the channel sees: only who wrote in the thread may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,13 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Slack told who the author of the head message is."""
+    """Slack told who somebody is. `first` is the text that is to open the chat, and its id."""
 
     profile: Profile
     place_name: str = ""
     permalink: str = ""
+    first_id: str = ""
+    first: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,15 @@ class StartRefused:
 
 @dataclass(frozen=True, slots=True)
 class StartDelayed:
-    """All of Connect's chats are taken; we keep trying."""
+    """Starting takes long, and we keep trying. `reason`: `busy` (all of Connect's chats are taken)
+    or `trouble`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoot:
+    """The thread of a reply has no root that a person wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +136,19 @@ class CredentialsRenewed:
 
 @dataclass(frozen=True, slots=True)
 class PartSent:
-    """A part of a long message was accepted by Connect as the item `item_id`."""
+    """A part of a long message was accepted (or, without `sent`, the first one is about to go):
+    `progress` is where the next one begins."""
 
     progress: Progress
-    item_id: str
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MessageSent:
-    """A whole message was accepted; `item_id` is that of its last part (empty: it had no text)."""
+    """A whole message was accepted; `sent` is its last part (None: it had no text)."""
 
     message: CustomerMessage
-    item_id: str
+    sent: Sent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +198,7 @@ class Ticked:
 
 Fact = (
     Identified
+    | NoRoot
     | Prepared
     | ContactStarted
     | StartRefused
@@ -213,8 +228,14 @@ class Identify:
 
 
 @dataclass(frozen=True, slots=True)
+class FindRoot:
+    """A reply came before the root of its thread: wait for that briefly, then fetch it."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartContact:
-    """Compose (-> Prepared) where no request is stored, then start it -> ContactStarted."""
+    """Compose (-> Prepared) where no request is stored, then start it -> ContactStarted,
+    StartRefused, StartDelayed."""
 
     opening: Opening
 
@@ -224,13 +245,6 @@ class Listen:
     """Connect, subscribe, fill gaps -> Subscribed, ItemsArrived, ContactOver, CredentialsRenewed."""
 
     contact: Contact
-
-
-@dataclass(frozen=True, slots=True)
-class StopListening:
-    """Close the socket of a contact that matters no more."""
-
-    contact_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +265,7 @@ class EndContact:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Post into the thread, in the order given -> Posted, PostFailed."""
+    """Post into the thread -> Posted, PostFailed."""
 
     outgoing: Outgoing
 
@@ -279,22 +293,11 @@ class RetireButton:
     post_ts: str
 
 
-class Then(StrEnum):
-    """What becomes of the lane event that was decided on."""
-
-    SETTLE = "settle"
-    """It is done: remove it."""
-    WAIT = "wait"
-    """It stays at the head until something changes."""
-    FORGET = "forget"
-    """It is done, and there is no conversation: remove every trace."""
-
-
 Effect = (
     Identify
+    | FindRoot
     | StartContact
     | Listen
-    | StopListening
     | SendToAgent
     | EndContact
     | Post
@@ -302,3 +305,14 @@ Effect = (
     | Flag
     | RetireButton
 )
+
+
+class Then(StrEnum):
+    """What becomes of the lane event that was decided on."""
+
+    WAIT = "wait"
+    """It stays at the head until something changes."""
+    SETTLE = "settle"
+    """It is done: store the state and remove it."""
+    FORGET = "forget"
+    """It is done, and there is no conversation: remove every trace."""

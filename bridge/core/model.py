@@ -151,6 +151,15 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """Connect accepted a message as this item."""
+
+    item_id: str
+    time: float
+    """Its `AbsoluteTime`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The answer to StartChatContact; `socket_url` only where it was asked for and given."""
 
@@ -254,6 +263,8 @@ class AgentMessage:
     name: str
     text: str = field(repr=False)
     markdown: bool = False
+    time: float = 0.0
+    """`AbsoluteTime` of the item."""
 
 
 Outgoing = AgentMessage | Notice
@@ -287,22 +298,32 @@ class Conversation:
     people: tuple[Person, ...] = ()
     """Who wrote, the opener first."""
     progress: Progress | None = None
-    last_own: str = ""
-    """Id of our newest settled item in this contact."""
+    carried: str = ""
+    """Id of the message that travelled with the start as InitialMessage."""
+    last_own: Sent | None = None
+    """Our newest settled item in this contact."""
     seen: tuple[Seen, ...] = ()
-    """The look-back: items of this contact that need no more work."""
-    agent: str = ""
-    """Display name of whoever answers now."""
-    owed: tuple[Notice, ...] = ()
+    """The look-back: items of this contact that are posted, owed, or need no showing."""
+    past_seen: tuple[Seen, ...] = ()
+    """The look-back of the chat before, kept where its end was missed: what the continued chat
+    brings back of it and is not in here was never posted."""
+    owed: tuple[Outgoing, ...] = ()
+    """The outbox towards Slack, in order: everything that was decided and is not posted yet."""
     held: tuple[CustomerMessage, ...] = ()
     """Written after the end, kept until somebody presses the button."""
     held_until: float = 0.0
+    told: tuple[str, ...] = ()
+    """Kinds of notices that are given once for each opening or end, and were."""
+    dropped_until: float = 0.0
+    """No chat came about: messages written up to here, and not delivered, never will be."""
     button_ts: str = ""
     """Our post that carries the live button (end, or start again)."""
     ended_at: float = 0.0
     ending_until: float = 0.0
     past_contact_id: str = ""
     """The last contact that ended: what a new one continues."""
+    missed: bool = False
+    """It ended while nobody listened."""
     last_ts: str = ""
     """Newest event of the thread that was settled."""
     last_post_ts: str = ""
@@ -335,3 +356,5 @@ class Policy:
     lookback_items: int = 100
     split_limit: int = 1024
     """Characters in one SendMessage."""
+    people: int = 50
+    """How many authors of one thread are remembered."""

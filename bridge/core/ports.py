@@ -18,6 +18,7 @@ from bridge.core.model import (
     Outgoing,
     Place,
     Seen,
+    Sent,
     Started,
 )
 
@@ -122,8 +123,8 @@ class ChatListener(Protocol):
 class Chat(Protocol):
     """The live end of one contact: its credentials, its socket, its transcript."""
 
-    async def send(self, text: str, client_token: str, markdown: bool = False) -> str:
-        """SendMessage; returns the item's id. A 403 renews the token once; then Gone."""
+    async def send(self, text: str, client_token: str, markdown: bool = False) -> Sent:
+        """SendMessage. A 403 renews the token once; then Gone."""
         ...
 
     async def end(self, client_token: str) -> None:

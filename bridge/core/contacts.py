@@ -1,0 +1,201 @@
+"""The contact of a conversation: how it is opened, how it ends, and what replaces it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from bridge.core.decision import Decision, owe, owe_once, with_person, without_button
+from bridge.core.events import (
+    ContactOver,
+    ContactStarted,
+    CredentialsRenewed,
+    Effect,
+    Flag,
+    Identified,
+    Prepared,
+    StartDelayed,
+    StartRefused,
+    Then,
+)
+from bridge.core.model import Conversation, Notice, NoticeKind, Opening, Phase, Policy, Progress
+from bridge.core.text import cut
+
+LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
+
+
+def identified(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
+    """Somebody's profile: a name to remember in a chat, or whoever opens the next one."""
+    profile = event.profile
+    if conversation.phase not in (Phase.NEW, Phase.ENDED):
+        return Decision(with_person(conversation, profile.user_id, profile.name, policy))
+    known = profile.user_id in {person.user_id for person in conversation.people}
+    if not profile.may_open and not known:
+        drop = Then.FORGET if conversation.phase is Phase.NEW else Then.SETTLE
+        return Decision(conversation, then=drop)
+    return _open(conversation, event, policy)
+
+
+def _open(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
+    profile = event.profile
+    generation = conversation.generation + 1
+    source = conversation.past_contact_id if policy.rehydrate else ""
+    first_id, first = event.first_id, event.first
+    end = cut(first, policy.split_limit) if policy.initial_message and first.strip() else 0
+    opening = Opening(
+        conversation=conversation.id,
+        generation=generation,
+        attempt=0,
+        customer=profile,
+        place_name=event.place_name,
+        permalink=event.permalink,
+        initial_message=first[:end].strip(),
+        source_contact_id=source,
+        not_before=conversation.ended_at + policy.rehydrate_seconds if source else 0.0,
+    )
+    opened = replace(
+        conversation,
+        phase=Phase.OPENING,
+        generation=generation,
+        attempts=0,
+        opening=opening,
+        request="",
+        contact=None,
+        progress=(
+            Progress(first_id, first, policy.split_limit, end) if 0 < end < len(first) else None
+        ),
+        carried=first_id if end else "",
+        last_own=None,
+        seen=(),
+        past_seen=conversation.seen if conversation.missed else (),
+        told=(),
+        dropped_until=0.0,
+    )
+    opened = with_person(opened, profile.user_id, profile.name, policy)
+    connecting = Notice(f"connecting:{generation}", NoticeKind.CONNECTING, user_id=profile.user_id)
+    return without_button(Decision(owe(opened, connecting)))
+
+
+def opening_went_on(
+    conversation: Conversation,
+    event: Prepared | ContactStarted | StartRefused | StartDelayed,
+    now: float,
+) -> Decision:
+    """How the start of a contact fares."""
+    if conversation.phase is not Phase.OPENING or conversation.contact:
+        return Decision(conversation)
+    match event:
+        case Prepared():
+            return Decision(replace(conversation, request=event.request), save=True)
+        case ContactStarted():
+            return Decision(replace(conversation, contact=event.contact), save=True)
+        case StartDelayed():
+            busy = Notice(f"busy:{conversation.generation}", NoticeKind.BUSY, reason=event.reason)
+            return Decision(owe_once(conversation, busy))
+        case StartRefused():
+            return _start_refused(conversation, now)
+        case _:
+            assert_never(event)
+
+
+def _start_refused(conversation: Conversation, now: float) -> Decision:
+    opening = conversation.opening
+    if opening and opening.source_contact_id:
+        # Connect will not continue the old chat (no transcript, too old, too many): without it.
+        plain = replace(opening, source_contact_id="", not_before=0.0, attempt=opening.attempt + 1)
+        return Decision(replace(conversation, opening=plain, request="", past_seen=()), save=True)
+    return given_up(conversation, now, NoticeKind.FAILED)
+
+
+def subscribed(conversation: Conversation) -> Decision:
+    """The socket listens: from now on a 403 means that the contact has ended."""
+    contact = conversation.contact
+    if not contact or (contact.connected and conversation.phase is not Phase.OPENING):
+        return Decision(conversation)
+    phase = Phase.OPEN if conversation.phase is Phase.OPENING else conversation.phase
+    return Decision(
+        replace(conversation, phase=phase, contact=replace(contact, connected=True)), save=True
+    )
+
+
+def renewed(conversation: Conversation, event: CredentialsRenewed) -> Decision:
+    """A connection token lives a day; the chat may live longer."""
+    if not conversation.contact:
+        return Decision(conversation)
+    contact = replace(
+        conversation.contact,
+        connection_token=event.connection_token,
+        connection_expiry=event.expiry,
+    )
+    return Decision(replace(conversation, contact=contact), save=True)
+
+
+def over(conversation: Conversation, event: ContactOver, now: float, policy: Policy) -> Decision:
+    """Two 403 in a row: an end that was missed, or a contact that died before it connected."""
+    contact = conversation.contact
+    if not contact or contact.contact_id != event.contact_id:
+        return Decision(conversation)
+    if contact.connected:
+        was_open = conversation.phase is Phase.OPEN
+        gone = ended(conversation, now, NoticeKind.MISSED if was_open else NoticeKind.ENDED)
+        return without_button(Decision(replace(gone, missed=was_open), save=True))
+    # It died unconnected (after 5 minutes): nobody saw it, so another takes its place silently.
+    attempts = conversation.attempts + 1
+    opening = conversation.opening
+    if conversation.phase is not Phase.OPENING or opening is None:
+        return without_button(Decision(ended(conversation, now), save=True))
+    if attempts >= policy.unconnected_tries:
+        return given_up(conversation, now, NoticeKind.FAILED)
+    again = replace(
+        conversation,
+        attempts=attempts,
+        opening=replace(opening, attempt=opening.attempt + 1),
+        request="",
+        contact=None,
+    )
+    return Decision(again, save=True)
+
+
+def ended(
+    conversation: Conversation, now: float, kind: NoticeKind = NoticeKind.ENDED
+) -> Conversation:
+    """The chat is over; what follows in the thread is a matter of BRIDGE_REOPEN."""
+    if conversation.phase not in LISTENING:
+        return conversation
+    past = conversation.contact.contact_id if conversation.contact else ""
+    closed = replace(
+        conversation,
+        phase=Phase.ENDED,
+        ended_at=now,
+        ending_until=0.0,
+        contact=None,
+        opening=None,
+        request="",
+        progress=None,
+        carried="",
+        told=(),
+        missed=False,
+        past_contact_id=past or conversation.past_contact_id,
+    )
+    return owe(closed, Notice(f"ended:{conversation.generation}", kind))
+
+
+def given_up(conversation: Conversation, now: float, kind: NoticeKind) -> Decision:
+    """No chat came about: whatever was written up to now will not be delivered."""
+    flags: tuple[Effect, ...] = tuple(Flag(message.ts) for message in conversation.held)
+    closed = replace(
+        conversation,
+        phase=Phase.ENDED,
+        ended_at=now,
+        contact=None,
+        opening=None,
+        request="",
+        progress=None,
+        carried="",
+        held=(),
+        held_until=0.0,
+        told=(),
+        dropped_until=now,
+    )
+    notice = Notice(f"{kind}:{conversation.generation}", kind)
+    return without_button(Decision(owe(closed, notice), flags, Then.WAIT, save=True))

@@ -1,0 +1,353 @@
+"""The life of a conversation: what an event changes, and what is then to be done.
+
+`decide` is pure: the next state and the effects follow from state, event and time alone, so after a
+crash the same effects follow again from what was stored. Three kinds of effects:
+
+- those of a lane event (Identify, FindRoot, SendToAgent, EndContact) are performed before the event
+  is settled; the facts that they yield come back here;
+- *duties* follow from the state itself, at any time: start a contact, listen to it, post what is owed;
+- Flag, RetireButton and TellAgent are best effort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from bridge.core import contacts, transcript
+from bridge.core.decision import Decision, owe, owe_once, ts_key, without_button
+from bridge.core.events import (
+    AskedToEnd,
+    AskedToReopen,
+    ContactOver,
+    ContactStarted,
+    CredentialsRenewed,
+    Effect,
+    EndContact,
+    Event,
+    Fact,
+    FindRoot,
+    Flag,
+    Identified,
+    Identify,
+    Incoming,
+    ItemsArrived,
+    LaneEvent,
+    Listen,
+    MessageFailed,
+    MessageSent,
+    NoRoot,
+    PartSent,
+    Post,
+    Posted,
+    PostFailed,
+    Prepared,
+    RetireButton,
+    SendToAgent,
+    StartContact,
+    StartDelayed,
+    StartRefused,
+    Subscribed,
+    TellAgent,
+    Then,
+    Ticked,
+    Wrote,
+)
+from bridge.core.model import (
+    AgentMessage,
+    Conversation,
+    CustomerMessage,
+    Notice,
+    NoticeKind,
+    Outgoing,
+    Phase,
+    Policy,
+    Reopen,
+)
+
+
+def decide(conversation: Conversation, event: Event, now: float, policy: Policy) -> Decision:
+    """What `event` makes of the conversation at `now` (Unix seconds)."""
+    if isinstance(event, Wrote | AskedToEnd | AskedToReopen):
+        return _lane_event(conversation, event, now, policy)
+    return _fact(conversation, event, now, policy)
+
+
+def duties(conversation: Conversation) -> tuple[StartContact | Listen | Post, ...]:
+    """What the state itself demands, now and again after every restart."""
+    todo: list[StartContact | Listen | Post] = []
+    if conversation.phase is Phase.OPENING and not conversation.contact and conversation.opening:
+        todo.append(StartContact(conversation.opening))
+    if conversation.contact and conversation.phase in contacts.LISTENING:
+        todo.append(Listen(conversation.contact))
+    if conversation.owed:
+        todo.append(Post(conversation.owed[0]))
+    return tuple(todo)
+
+
+def next_up(conversation: Conversation, lane: Collection[Incoming]) -> Incoming | Wrote | None:
+    """What the lane works on: a message of which parts went out first of all, then those that were
+    kept over the end, then the lane by `ts`."""
+    if conversation.phase is Phase.OPEN and conversation.held:
+        return Wrote(conversation.held[0])
+    begun = conversation.progress.message_id if conversation.progress else ""
+    for incoming in lane if begun else ():
+        if isinstance(incoming.event, Wrote) and incoming.event.message.id == begun:
+            return incoming
+    return min(lane, key=lambda incoming: (ts_key(incoming.ts), incoming.id), default=None)
+
+
+def deadline(conversation: Conversation) -> float | None:
+    """When Ticked is due (Unix seconds)."""
+    if conversation.phase is Phase.ENDING:
+        return conversation.ending_until
+    if conversation.phase is Phase.ENDED and conversation.held:
+        return conversation.held_until
+    return None
+
+
+def _lane_event(
+    conversation: Conversation, event: LaneEvent, now: float, policy: Policy
+) -> Decision:
+    match event:
+        case Wrote():
+            return _wrote(conversation, event.message, now, policy)
+        case AskedToEnd():
+            return _asked_to_end(conversation, event, now, policy)
+        case AskedToReopen():
+            return _asked_to_reopen(conversation, event)
+        case _:
+            assert_never(event)
+
+
+def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -> Decision:
+    match event:
+        case Identified():
+            return contacts.identified(conversation, event, policy)
+        case NoRoot():
+            return Decision(conversation, then=Then.FORGET)
+        case Subscribed():
+            return contacts.subscribed(conversation)
+        case CredentialsRenewed():
+            return contacts.renewed(conversation, event)
+        case ContactOver():
+            return contacts.over(conversation, event, now, policy)
+        case Prepared() | ContactStarted() | StartRefused() | StartDelayed():
+            return contacts.opening_went_on(conversation, event, now)
+        case ItemsArrived():
+            return transcript.items_arrived(conversation, event, now, policy)
+        case PartSent() | MessageSent() | MessageFailed():
+            return _sending_went_on(conversation, event)
+        case Posted() | PostFailed() | Ticked():
+            return _time_went_on(conversation, event, now)
+        case _:
+            assert_never(event)
+
+
+# --- what people in the thread do ----------------------------------------------------------------
+
+
+def _wrote(
+    conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
+) -> Decision:
+    match conversation.phase:
+        case Phase.NEW:
+            is_reply = not conversation.id.flat and message.ts != conversation.id.thread_ts
+            needs_root = is_reply and not message.mention
+            return Decision(
+                conversation, (FindRoot() if needs_root else Identify(message.user_id),)
+            )
+        case Phase.OPENING:
+            return Decision(conversation)
+        case Phase.OPEN:
+            return _to_agent(conversation, message)
+        case Phase.ENDING:
+            return _wrote(contacts.ended(conversation, now), message, now, policy)
+        case Phase.ENDED:
+            return _wrote_after_end(conversation, message, now, policy)
+        case _:
+            assert_never(conversation.phase)
+
+
+def _to_agent(conversation: Conversation, message: CustomerMessage) -> Decision:
+    went_with_start = conversation.carried == message.id and not conversation.progress
+    if went_with_start or not message.text.strip():
+        return _sending_went_on(conversation, MessageSent(message, None))
+    names = {person.user_id: person.name for person in conversation.people}
+    if message.user_id not in names:
+        return Decision(conversation, (Identify(message.user_id),))
+    opener = conversation.opening.customer.user_id if conversation.opening else message.user_id
+    prefix = "" if message.user_id == opener else names[message.user_id]
+    return Decision(conversation, (SendToAgent(message, prefix),))
+
+
+def _wrote_after_end(
+    conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
+) -> Decision:
+    if ts_key(message.ts) <= ts_key(f"{conversation.dropped_until:.6f}"):
+        return Decision(_done_with(conversation, message), (Flag(message.ts),), Then.SETTLE)
+    never_opened = not conversation.past_contact_id
+    asking_is_over = conversation.id.flat and now > conversation.ended_at + policy.flat_ask_seconds
+    if (
+        policy.reopen is Reopen.ALWAYS
+        or never_opened
+        or (policy.reopen is Reopen.ASK and asking_is_over)
+    ):
+        return Decision(conversation, (Identify(message.user_id),))
+    if policy.reopen is Reopen.NEVER:
+        no = Notice(f"not_reopened:{message.id}", NoticeKind.NOT_REOPENED, user_id=message.user_id)
+        return Decision(owe_once(conversation, no), (Flag(message.ts),), Then.SETTLE)
+    return _hold(conversation, message, now, policy)
+
+
+def _hold(
+    conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
+) -> Decision:
+    if message.id in {held.id for held in conversation.held}:
+        return Decision(conversation, then=Then.SETTLE)
+    if len(conversation.held) >= policy.held_messages:
+        full = Notice(f"held_full:{message.id}", NoticeKind.HELD_FULL, user_id=message.user_id)
+        return Decision(owe_once(conversation, full), (Flag(message.ts),), Then.SETTLE)
+    ask = Notice(f"ask_reopen:{message.id}", NoticeKind.ASK_REOPEN, user_id=message.user_id)
+    kept = replace(
+        owe_once(conversation, ask),
+        held=(*conversation.held, message),
+        held_until=conversation.held_until if conversation.held else now + policy.held_seconds,
+    )
+    return Decision(kept, then=Then.SETTLE)
+
+
+def _asked_to_end(
+    conversation: Conversation, event: AskedToEnd, now: float, policy: Policy
+) -> Decision:
+    if conversation.phase is Phase.NEW:
+        return Decision(conversation, then=Then.FORGET)
+    wrote = event.user_id in {person.user_id for person in conversation.people}
+    if event.pressed and not wrote:
+        return Decision(conversation, then=Then.SETTLE)
+    leave: tuple[Effect, ...] = (EndContact(conversation.contact),) if conversation.contact else ()
+    match conversation.phase:
+        case Phase.OPENING:
+            # A start that is in the air needs no cure: a contact that nobody connects to reaches
+            # no flow and no agent, and dies by itself after 5 minutes (Administrator Guide).
+            cancelled = contacts.given_up(conversation, now, NoticeKind.ENDED)
+            return replace(
+                cancelled, effects=(*leave, *cancelled.effects), then=Then.SETTLE, save=False
+            )
+        case Phase.OPEN:
+            ending = replace(
+                conversation, phase=Phase.ENDING, ending_until=now + policy.ending_seconds
+            )
+            return without_button(Decision(ending, leave, Then.SETTLE))
+        case Phase.ENDING:
+            return Decision(conversation, leave, Then.SETTLE)
+        case _:
+            return Decision(conversation, then=Then.SETTLE)
+
+
+def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decision:
+    match conversation.phase:
+        case Phase.NEW:
+            return Decision(conversation, then=Then.FORGET)
+        case Phase.ENDED:
+            return Decision(conversation, (Identify(event.user_id),))
+        case _:
+            return Decision(conversation, then=Then.SETTLE)
+
+
+# --- how messages fare ---------------------------------------------------------------------------
+
+
+def _sending_went_on(
+    conversation: Conversation, event: PartSent | MessageSent | MessageFailed
+) -> Decision:
+    match event:
+        case PartSent():
+            own = event.sent or conversation.last_own
+            return Decision(replace(conversation, progress=event.progress, last_own=own), save=True)
+        case MessageSent():
+            message = event.message
+            own = event.sent or conversation.last_own
+            done = replace(_done_with(conversation, message), last_own=own)
+            if message.files:
+                done = owe(done, _about(message, NoticeKind.FILES))
+            return Decision(done, then=Then.SETTLE)
+        case MessageFailed():
+            message = event.message
+            told = owe(
+                _done_with(conversation, message),
+                replace(_about(message, NoticeKind.UNDELIVERED), reason=event.reason),
+            )
+            return Decision(told, (Flag(message.ts),), Then.SETTLE)
+        case _:
+            assert_never(event)
+
+
+def _about(message: CustomerMessage, kind: NoticeKind) -> Notice:
+    return Notice(f"{kind}:{message.id}", kind, user_id=message.user_id, message_ts=message.ts)
+
+
+def _done_with(conversation: Conversation, message: CustomerMessage) -> Conversation:
+    return replace(
+        conversation,
+        progress=None,
+        held=tuple(held for held in conversation.held if held.id != message.id),
+        last_ts=max(conversation.last_ts, message.ts, key=ts_key),
+    )
+
+
+def _time_went_on(
+    conversation: Conversation, event: Posted | PostFailed | Ticked, now: float
+) -> Decision:
+    if isinstance(event, Ticked):
+        return _ticked(conversation, now)
+    done = [outgoing for outgoing in conversation.owed if outgoing.id in event.ids]
+    rest = tuple(outgoing for outgoing in conversation.owed if outgoing.id not in event.ids)
+    if isinstance(event, PostFailed):
+        return _post_failed(replace(conversation, owed=rest), done, event, now)
+    return _posted(replace(conversation, owed=rest), done, event.ts)
+
+
+def _posted(conversation: Conversation, done: Sequence[Outgoing], ts: str) -> Decision:
+    newest = max(conversation.last_post_ts, ts, key=ts_key)
+    posted = replace(conversation, last_post_ts=newest)
+    offers = {
+        NoticeKind.CONNECTING: (Phase.OPENING, Phase.OPEN),
+        NoticeKind.ASK_REOPEN: (Phase.ENDED,),
+    }
+    for outgoing in done:
+        if isinstance(outgoing, Notice) and outgoing.kind in offers:
+            if posted.phase in offers[outgoing.kind]:
+                return Decision(replace(posted, button_ts=ts))
+            return Decision(posted, (RetireButton(ts),))
+    return Decision(posted)
+
+
+def _post_failed(
+    conversation: Conversation, lost: Sequence[Outgoing], event: PostFailed, now: float
+) -> Decision:
+    contact = conversation.contact
+    words = [outgoing.id for outgoing in lost if isinstance(outgoing, AgentMessage)]
+    tell: tuple[Effect, ...] = (
+        (TellAgent(contact, words[0], event.reason),)
+        if words and contact and conversation.phase is Phase.OPEN
+        else ()
+    )
+    if not event.gone:
+        return Decision(conversation, tell)
+    leave: tuple[Effect, ...] = (EndContact(contact),) if contact else ()
+    closed = replace(contacts.ended(conversation, now), owed=(), button_ts="")
+    return Decision(closed, (*tell, *leave), save=True)
+
+
+def _ticked(conversation: Conversation, now: float) -> Decision:
+    due = deadline(conversation)
+    if due is None or now < due:
+        return Decision(conversation)
+    if conversation.phase is Phase.ENDING:
+        return Decision(contacts.ended(conversation, now), save=True)
+    erased = replace(conversation, held=(), held_until=0.0, told=())
+    for message in {message.user_id: message for message in conversation.held}.values():
+        erased = owe(erased, _about(message, NoticeKind.HELD_ERASED))
+    return without_button(Decision(erased, save=True))

@@ -1,0 +1,69 @@
+"""What a decision is, and the small moves that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bridge.core.events import Effect, RetireButton, Then
+from bridge.core.model import Conversation, Notice, Outgoing, Person, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The next state, what to do, and what becomes of the lane event.
+
+    `save`: the state holds something that could not be learned again after a crash (a start
+    request, a token, the last words of a chat that ended), so it is stored at once.
+    """
+
+    conversation: Conversation
+    effects: tuple[Effect, ...] = ()
+    then: Then = Then.WAIT
+    save: bool = False
+
+
+def owe(conversation: Conversation, outgoing: Outgoing) -> Conversation:
+    """Put something at the end of the outbox towards Slack, unless it is in there."""
+    if any(owed.id == outgoing.id for owed in conversation.owed):
+        return conversation
+    return replace(conversation, owed=(*conversation.owed, outgoing))
+
+
+def owe_once(conversation: Conversation, notice: Notice) -> Conversation:
+    """The same for a notice that is given once for each opening or end."""
+    if notice.kind in conversation.told:
+        return conversation
+    return owe(replace(conversation, told=(*conversation.told, notice.kind)), notice)
+
+
+def with_person(
+    conversation: Conversation, user_id: str, name: str, policy: Policy
+) -> Conversation:
+    """Remember an author; of too many the opener and the newest stay."""
+    if user_id in {person.user_id for person in conversation.people}:
+        return conversation
+    people = (*conversation.people, Person(user_id, name))
+    if len(people) > policy.people:
+        people = (people[0], *people[-(policy.people - 1) :])
+    return replace(conversation, people=people)
+
+
+def without_button(decision: Decision) -> Decision:
+    """The same decision, and our live button goes: it would offer what no longer applies."""
+    conversation = decision.conversation
+    if not conversation.button_ts:
+        return decision
+    return replace(
+        decision,
+        conversation=replace(conversation, button_ts=""),
+        effects=(*decision.effects, RetireButton(conversation.button_ts)),
+    )
+
+
+def ts_key(ts: str) -> tuple[int, int]:
+    """A Slack `ts` as a sort key; as a float it would lose digits. Malformed ones sort first."""
+    seconds, _, fraction = ts.partition(".")
+    try:
+        return int(seconds), int(fraction[:6].ljust(6, "0") or 0)
+    except ValueError:
+        return 0, 0

@@ -1,0 +1,101 @@
+"""What Connect's transcript means for the thread: what is shown, what is known, what it proves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bridge.core.contacts import ended
+from bridge.core.decision import Decision, owe, without_button
+from bridge.core.events import ItemsArrived
+from bridge.core.model import (
+    AgentMessage,
+    Conversation,
+    Item,
+    ItemKind,
+    Notice,
+    NoticeKind,
+    Outgoing,
+    Policy,
+    Seen,
+    Sent,
+)
+
+ASIDE = "[Slack bridge] "
+"""Begins what the bridge itself tells the agent, in the customer's name."""
+
+
+def items_arrived(
+    conversation: Conversation, event: ItemsArrived, now: float, policy: Policy
+) -> Decision:
+    """New items go into the outbox, or are remembered as needing no showing."""
+    contact = conversation.contact
+    if not contact or contact.contact_id != event.contact_id:
+        return Decision(conversation)
+    known = {seen.id for seen in conversation.seen}
+    fresh = [item for item in event.items if item.id not in known]
+    owing = conversation
+    for item in fresh:
+        shown = _shown(conversation, item)
+        owing = owe(owing, shown) if shown else owing
+    if owing.carried and not owing.last_own:
+        echo = next((item for item in fresh if item.own and not item.past), None)
+        owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
+    owing = replace(owing, seen=_look_back(owing.seen, fresh, policy))
+    if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
+        # From here on the transcript answers 403: what is owed has to be stored now.
+        return without_button(Decision(ended(owing, now), save=True))
+    return Decision(owing)
+
+
+def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
+    """The item that shows that what was in the air has been accepted, or None.
+
+    The lane sends one thing at a time, so an item of ours after the last settled one is that thing.
+    The echo of the InitialMessage comes first of all and proves nothing about later messages.
+    """
+    own = [
+        item
+        for item in items
+        if item.own
+        and not item.past
+        and item.kind is ItemKind.MESSAGE
+        and not item.text.startswith(ASIDE)
+    ]
+    last = conversation.last_own
+    if last:
+        own = [item for item in own if item.time >= last.time and item.id != last.item_id]
+    elif conversation.carried:
+        own = own[1:]
+    return own[0] if own else None
+
+
+def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
+    if item.own or (item.past and not _was_missed(conversation, item)):
+        return None
+    match item.kind:
+        case ItemKind.MESSAGE | ItemKind.ATTACHMENT:
+            return AgentMessage(item.id, item.name, item.text, item.markdown, item.time)
+        case ItemKind.JOINED if item.role == "AGENT" and not item.past:
+            return Notice(item.id, NoticeKind.JOINED, name=item.name)
+        case ItemKind.TRANSFERRED if not item.past:
+            return Notice(item.id, NoticeKind.TRANSFERRED, name=item.name)
+        case _:
+            return None
+
+
+def _was_missed(conversation: Conversation, item: Item) -> bool:
+    """Whether an item of the chat before was written after we had last heard of it."""
+    newest = max((seen.time for seen in conversation.past_seen), default=float("inf"))
+    return item.time > newest
+
+
+def _look_back(seen: tuple[Seen, ...], fresh: Sequence[Item], policy: Policy) -> tuple[Seen, ...]:
+    merged = sorted(
+        (*seen, *(Seen(item.id, item.time) for item in fresh)), key=lambda one: one.time
+    )
+    if not merged:
+        return ()
+    horizon = merged[-1].time - policy.lookback_seconds
+    recent = sum(one.time >= horizon for one in merged)
+    return tuple(merged[-max(recent, policy.lookback_items) :])

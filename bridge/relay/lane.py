@@ -1,0 +1,346 @@
+"""One conversation at its owner: its state, its waiting events, and the tasks that work on it.
+
+Three tasks at most, each alive only while there is something for it to do: *start* opens a contact,
+*forward* works the lane towards the agent, one event at a time, *back* posts what is owed to the
+thread. They share the state, which changes only in `apply`, without an await; what is stored is
+always the newest state, written under one lock, so a later write never carries an older state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from bridge import metrics
+from bridge.core.conversation import deadline, decide, duties, next_up
+from bridge.core.decision import Decision
+from bridge.core.errors import Failure, NotOwner
+from bridge.core.events import (
+    ContactOver,
+    CredentialsRenewed,
+    Event,
+    Flag,
+    Incoming,
+    ItemsArrived,
+    Listen,
+    Post,
+    RetireButton,
+    StartContact,
+    Subscribed,
+    TellAgent,
+    Then,
+    Ticked,
+)
+from bridge.core.model import Contact, Conversation, Item, Phase, Started
+from bridge.core.ports import Chat, Kept
+from bridge.relay import back, forward, start
+from bridge.relay.clock import Stopping
+from bridge.relay.deliver import store_insist
+from bridge.relay.kit import Kit
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED = 500
+"""Settled event ids that a late sweep must not bring back."""
+
+
+class Lane:
+    """See the module. Everything here runs in the event loop of one process."""
+
+    def __init__(
+        self,
+        kept: Kept,
+        kit: Kit,
+        on_idle: Callable[[Lane], None],
+        on_lost: Callable[[Lane], None],
+    ) -> None:
+        self.conversation = kept.conversation
+        self.waiting: dict[str, Incoming] = {event.id: event for event in kept.lane}
+        self.mark = kept.mark
+        self.kit = kit
+        self.chat: Chat | None = None
+        self.started: Started | None = None
+        """A fresh contact, which may bring its first socket URL along."""
+        self.in_doubt = kept.conversation.contact is not None
+        """Something may have been sent whose answer nobody read: look before sending."""
+        self.first_try: dict[str, float] = {}
+        """Since when (boottime) the outcome of a message has been unknown, by its id."""
+        self.asides: deque[TellAgent] = deque()
+        self.changed = asyncio.Event()
+        self.stopping = False
+        self._listening_to = ""
+        self._settled: deque[str] = deque(maxlen=_REMEMBERED)
+        self._writing = asyncio.Lock()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._extras: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._on_idle = on_idle
+        self._on_lost = on_lost
+        self._context = contextvars.copy_context()
+        self._context.run(bind_contextvars, conversation=str(self.conversation.id))
+
+    # --- from outside ----------------------------------------------------------------------------
+
+    def add(self, incoming: Incoming) -> None:
+        """Take an event that is stored in this lane; one that is known changes nothing."""
+        if incoming.id not in self.waiting and incoming.id not in self._settled:
+            self.waiting[incoming.id] = incoming
+            self.changed.set()
+        self.wake()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost by forgetting this object."""
+        return not (
+            self.waiting
+            or self._tasks
+            or self._extras
+            or self.chat
+            or self.conversation.active
+            or self._writing.locked()
+        )
+
+    async def stop(self) -> None:
+        """Finish what is in the air and start nothing new."""
+        self.stopping = True
+        self.changed.set()
+        if self._timer:
+            self._timer.cancel()
+        if starting := self._tasks.get("start"):
+            starting.cancel()
+        busy = [*self._tasks.values(), *self._extras]
+        if busy:
+            await asyncio.wait(busy)
+
+    async def abandon(self) -> None:
+        """Let go at once: the place belongs to somebody else, or the grace period is over."""
+        self.stopping = True
+        if self._timer:
+            self._timer.cancel()
+        busy = [*self._tasks.values(), *self._extras]
+        for task in busy:
+            if task is not asyncio.current_task():
+                task.cancel()
+        await asyncio.gather(
+            *(t for t in busy if t is not asyncio.current_task()), return_exceptions=True
+        )
+        if self.chat:
+            chat, self.chat = self.chat, None
+            await chat.close()
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> Decision:
+        """Let the conversation decide, and see to what follows."""
+        decision = decide(self.conversation, event, self.kit.clock.now(), self.kit.policy)
+        if decision.conversation != self.conversation:
+            if decision.conversation.phase is not self.conversation.phase:
+                log.info(
+                    "phase_changed",
+                    phase=str(decision.conversation.phase),
+                    generation=decision.conversation.generation,
+                )
+            self.conversation = decision.conversation
+            self.changed.set()
+        for effect in decision.effects:
+            self._best_effort(effect)
+        self.wake()
+        return decision
+
+    def hear(self, event: Event) -> None:
+        """The same from a callback: what has to be stored is stored in the background."""
+        if self.stopping:
+            return
+        if self.apply(event).save:
+            self._spawn(self.save())
+
+    async def save(self) -> None:
+        """Store the state as it is now."""
+        async with self._writing:
+            await self._store(lambda: self.kit.store.settle(self.conversation))
+
+    async def conclude(
+        self, event: Event, done: Sequence[str] = (), unmark: bool = False
+    ) -> Decision:
+        """Apply what came of an effect and store it, both or neither as far as others can see.
+
+        The lock is taken first: another task's write must not carry the new state while the lane
+        event that led to it is still stored, or a crash in between would perform it again.
+        """
+        async with self._writing:
+            decision = self.apply(event)
+            await self._keep(decision.then, done, unmark, save=decision.save)
+        return decision
+
+    async def settle(self, then: Then, done: Sequence[str]) -> None:
+        """Store what became of lane events that needed no effect, or whose effects are done."""
+        async with self._writing:
+            await self._keep(then, done, unmark=False, save=False)
+
+    async def _keep(self, then: Then, done: Sequence[str], unmark: bool, save: bool) -> None:
+        store = self.kit.store
+        if then is Then.FORGET:
+            await self._store(lambda: store.forget(self.conversation.id, done))
+            self.conversation = Conversation(self.conversation.id)
+        elif then is Then.SETTLE or unmark or save:
+            events = done if then is Then.SETTLE else ()
+            await self._store(lambda: store.settle(self.conversation, events, unmark))
+            self.mark = None if unmark else self.mark
+        if then is not Then.WAIT:
+            for event_id in done:
+                self.waiting.pop(event_id, None)
+                self._settled.append(event_id)
+            self.changed.set()
+
+    async def _store(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await store_insist(call, self.kit.clock)
+
+    # --- work ------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """See that every duty has its task, and the next deadline its timer."""
+        if self.stopping:
+            return
+        wanted = duties(self.conversation)
+        for duty in wanted:
+            match duty:
+                case StartContact():
+                    self._ensure("start", start.run)
+                case Listen():
+                    self._listen(duty.contact)
+                case Post():
+                    self._ensure("back", back.run)
+        if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):
+            task.cancel()
+        if not any(isinstance(duty, Listen) for duty in wanted) and "forward" not in self._tasks:
+            self._stop_listening()
+        if self.asides or next_up(self.conversation, self.waiting.values()):
+            self._ensure("forward", forward.run)
+        self._set_timer()
+
+    def _ensure(self, name: str, run: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
+        if name in self._tasks:
+            return
+        task = asyncio.create_task(
+            run(self), name=f"{name} {self.conversation.id}", context=self._context
+        )
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._ended(name, done))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(name, None)
+        if self._survived(task):
+            self.wake()
+        if self.idle and not self.stopping:
+            self._on_idle(self)
+
+    def _survived(self, task: asyncio.Task[None]) -> bool:
+        """Whether the lane can go on at once after a task's end."""
+        if task.cancelled():
+            return not self.stopping
+        error = task.exception()
+        if error is None:
+            return True
+        if isinstance(error, Stopping):
+            return False
+        if isinstance(error, NotOwner):
+            self._on_lost(self)
+            return False
+        # A defect must neither stop the service nor spin: the lane tries again in a while.
+        log.error("lane_failed", task=task.get_name().split()[0], exc_info=error)
+        metrics.ALARMS.labels("lane_failed").inc()
+        asyncio.get_running_loop().call_later(self.kit.timing.repair_delay, self.wake)
+        return False
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, context=self._context)
+        self._extras.add(task)
+        task.add_done_callback(self._extra_ended)
+
+    def _extra_ended(self, task: asyncio.Task[None]) -> None:
+        self._extras.discard(task)
+        self._survived(task)
+        if self.idle and not self.stopping:
+            self._on_idle(self)
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        due = deadline(self.conversation)
+        if due is not None:
+            wait = min(max(due - self.kit.clock.now(), 0.0) + 0.05, 3600.0)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.hear(Ticked())
+
+    def _best_effort(self, effect: object) -> None:
+        customer, place = self.kit.customer, self.conversation.id
+        match effect:
+            case Flag():
+                self._spawn(self._try(customer.flag(place, effect.message_ts)))
+            case RetireButton():
+                self._spawn(self._try(customer.retire_button(place, effect.post_ts)))
+            case TellAgent():
+                self.asides.append(effect)
+            case _:
+                pass
+
+    async def _try(self, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            await call
+        except Failure as failure:
+            log.info("best_effort_failed", call=failure.call, code=failure.code)
+
+    # --- listening -------------------------------------------------------------------------------
+
+    def _listen(self, contact: Contact) -> None:
+        if self._listening_to == contact.contact_id:
+            return
+        self._stop_listening()
+        started = self.started if self.started and self.started.contact == contact else None
+        self.started = None
+        self._listening_to = contact.contact_id
+        self.chat = self.kit.agent.listen(
+            contact, self.conversation.seen, _Ear(self, contact.contact_id), started
+        )
+
+    def _stop_listening(self) -> None:
+        if self.chat:
+            chat, self.chat = self.chat, None
+            self._spawn(chat.close())
+        self._listening_to = ""
+
+
+class _Ear:
+    """Hears one contact; what an old one still says is dropped."""
+
+    def __init__(self, lane: Lane, contact_id: str) -> None:
+        self._lane = lane
+        self._contact_id = contact_id
+
+    def _current(self) -> bool:
+        contact = self._lane.conversation.contact
+        return contact is not None and contact.contact_id == self._contact_id
+
+    def subscribed(self) -> None:
+        if self._current():
+            self._lane.hear(Subscribed())
+
+    def items(self, items: Sequence[Item]) -> None:
+        self._lane.hear(ItemsArrived(self._contact_id, tuple(items)))
+
+    def renewed(self, connection_token: str, expiry: float) -> None:
+        if self._current():
+            self._lane.hear(CredentialsRenewed(connection_token, expiry))
+
+    def over(self) -> None:
+        self._lane.hear(ContactOver(self._contact_id))

@@ -1,0 +1,253 @@
+"""Send one message to the agent, in parts where it is long, and find out about doubtful ones."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge import metrics
+from bridge.core.decision import ts_key
+from bridge.core.errors import Failure, Gone, Rejected, Uncertain
+from bridge.core.events import (
+    ContactOver,
+    MessageFailed,
+    MessageSent,
+    PartSent,
+    SendToAgent,
+    TellAgent,
+    Wrote,
+)
+from bridge.core.model import CustomerMessage, Item, Progress, Sent
+from bridge.core.ports import Chat
+from bridge.core.text import cut
+from bridge.core.transcript import ASIDE, proof
+from bridge.relay.deliver import FIRST_DELAY, Patience, insist
+
+if TYPE_CHECKING:
+    from bridge.relay.lane import Lane
+
+log = structlog.get_logger(__name__)
+
+_SMALLEST_LIMIT = 256
+
+
+async def message(lane: Lane, effect: SendToAgent) -> MessageSent | MessageFailed | None:
+    """Send it; None where the contact is over or the outcome is to be looked for first."""
+    chat, contact = lane.chat, lane.conversation.contact
+    if chat is None or contact is None:
+        return None
+    try:
+        sent = await _parts(lane, chat, effect)
+    except Uncertain:
+        return await _doubt(lane, effect.message)
+    except Gone:
+        await _over(lane, contact.contact_id)
+        return None
+    except Failure as failure:
+        log.warning("message_failed", call=failure.call, code=failure.code)
+        return _failed(effect.message, isinstance(failure, Rejected))
+    return _sent(lane, effect.message, sent)
+
+
+async def _parts(lane: Lane, chat: Chat, effect: SendToAgent) -> Sent | None:
+    progress = await _where_it_stands(lane, effect)
+    sent: Sent | None = None
+    while _rest(progress):
+        end = cut(progress.text, progress.limit, progress.offset)
+        after = replace(progress, offset=end)
+        if _rest(after) and progress != lane.conversation.progress:
+            # A retry has to cut at the same places, whatever the settings are by then.
+            await lane.conclude(PartSent(progress))
+        try:
+            sent = await _one(lane, chat, effect.message, progress, end)
+        except Rejected as failure:
+            smaller = progress.limit // 2
+            if failure.code != "ValidationException" or smaller < _SMALLEST_LIMIT:
+                raise
+            progress = replace(progress, limit=smaller)
+            continue
+        progress = after
+        if _rest(progress):
+            await lane.conclude(PartSent(progress, sent))
+            chat.typing()
+    return sent
+
+
+async def _one(
+    lane: Lane, chat: Chat, message: CustomerMessage, progress: Progress, end: int
+) -> Sent:
+    part = progress.text[progress.offset : end].strip()
+    token = _token(lane, f"{message.id}/{progress.offset}-{end}")
+    if len(lane.waiting) > 1:
+        chat.typing()
+    return await insist(
+        lambda: chat.send(part, token),
+        "connect",
+        lane.kit.clock,
+        Patience(lane.kit.timing.send_patience, repeatable=False),
+    )
+
+
+def _rest(progress: Progress) -> str:
+    return progress.text[progress.offset :].strip()
+
+
+async def _where_it_stands(lane: Lane, effect: SendToAgent) -> Progress:
+    kept = lane.conversation.progress
+    if kept and kept.message_id == effect.message.id:
+        return kept
+    text = await _as_sent(lane, effect.message, effect.prefix)
+    return Progress(effect.message.id, text, lane.kit.policy.split_limit, 0)
+
+
+async def _as_sent(lane: Lane, message: CustomerMessage, prefix: str) -> str:
+    text = await lane.kit.customer.with_names(lane.conversation.id, message.text)
+    return f"{prefix}: {text}" if prefix else text
+
+
+def _token(lane: Lane, name: str) -> str:
+    whole = f"{lane.conversation.id}/{lane.conversation.generation}/{name}"
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+# --- outcomes ------------------------------------------------------------------------------------
+
+
+def _sent(lane: Lane, message: CustomerMessage, sent: Sent | None) -> MessageSent:
+    lane.first_try.pop(message.id, None)
+    age = lane.kit.clock.now() - float(".".join(map(str, ts_key(message.ts))))
+    metrics.MESSAGES.labels(metrics.TO_AGENT, "delivered").inc()
+    metrics.MESSAGE_SECONDS.labels(metrics.TO_AGENT).observe(max(age, 0.0))
+    return MessageSent(message, sent)
+
+
+def _failed(message: CustomerMessage, rejected: bool) -> MessageFailed:
+    metrics.MESSAGES.labels(metrics.TO_AGENT, "failed").inc()
+    return MessageFailed(message, "rejected" if rejected else "unavailable")
+
+
+async def _doubt(lane: Lane, message: CustomerMessage) -> MessageFailed | None:
+    """No answer came: the transcript knows whether it arrived."""
+    lane.in_doubt = True
+    now = lane.kit.clock.boottime()
+    first = lane.first_try.setdefault(message.id, now)
+    if now - first > lane.kit.timing.send_patience:
+        lane.first_try.pop(message.id)
+        return _failed(message, rejected=False)
+    await lane.kit.clock.sleep(FIRST_DELAY)
+    lane.changed.set()
+    return None
+
+
+async def _over(lane: Lane, contact_id: str) -> None:
+    """A 403 most often is a moment ahead of the chat.ended that explains it."""
+    try:
+        async with asyncio.timeout(lane.kit.timing.end_grace):
+            while _is_current(lane, contact_id) and not lane.stopping:
+                lane.changed.clear()
+                await lane.changed.wait()
+    except TimeoutError:
+        await lane.conclude(ContactOver(contact_id))
+    lane.changed.set()
+
+
+def _is_current(lane: Lane, contact_id: str) -> bool:
+    contact = lane.conversation.contact
+    return contact is not None and contact.contact_id == contact_id
+
+
+# --- doubt ---------------------------------------------------------------------------------------
+
+
+async def look(lane: Lane) -> None:
+    """Find out what became of a message that was in the air when the last answer was read."""
+    chat, contact = lane.chat, lane.conversation.contact
+    if chat is None or contact is None:
+        return
+    try:
+        items = await insist(chat.catch_up, "connect", lane.kit.clock)
+    except Gone:
+        await _over(lane, contact.contact_id)
+        return
+    lane.in_doubt = False
+    found = proof(lane.conversation, items)
+    metrics.DOUBTS.labels("arrived" if found else "missing").inc()
+    if found:
+        await _record(lane, found)
+
+
+async def _record(lane: Lane, found: Item) -> None:
+    sent = Sent(found.id, found.time)
+    progress = lane.conversation.progress
+    if progress is None:
+        if whole := await _whose(lane, found):
+            await lane.conclude(_sent(lane, whole, sent), _done(lane, whole))
+        return
+    after = replace(progress, offset=cut(progress.text, progress.limit, progress.offset))
+    mine = [one for one in _messages(lane) if one.id == progress.message_id]
+    if _rest(after) or not mine:
+        await lane.conclude(PartSent(after, sent))
+    else:
+        await lane.conclude(_sent(lane, mine[0], sent), _done(lane, mine[0]))
+
+
+async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
+    """The waiting message that `found` is.
+
+    Most often the head; but an older message can have come in meanwhile and be the head now, so the
+    text decides, and only where it says nothing (message processing may have changed it) the order.
+    """
+    people = lane.conversation.people
+    names = {person.user_id: person.name for person in people}
+    opener = people[0].user_id if people else ""
+    candidates = [one for one in _messages(lane) if one.text.strip()]
+    for one in candidates:
+        prefix = "" if one.user_id == opener else names.get(one.user_id, "")
+        for text in (await _as_sent(lane, one, prefix), await _as_sent(lane, one, "")):
+            if text.strip() == found.text.strip():
+                return one
+    return candidates[0] if candidates else None
+
+
+def _messages(lane: Lane) -> list[CustomerMessage]:
+    waiting = sorted(lane.waiting.values(), key=lambda incoming: ts_key(incoming.ts))
+    wrote = [one.event.message for one in waiting if isinstance(one.event, Wrote)]
+    return [*lane.conversation.held, *wrote]
+
+
+def _done(lane: Lane, message: CustomerMessage) -> list[str]:
+    return [
+        incoming.id
+        for incoming in lane.waiting.values()
+        if isinstance(incoming.event, Wrote) and incoming.event.message.id == message.id
+    ]
+
+
+# --- asides --------------------------------------------------------------------------------------
+
+_ASIDES = {
+    "gone": "Your message did not arrive: the customer's Slack channel is gone.",
+    "denied": "Your message did not arrive: Slack refuses the bridge's access.",
+}
+
+
+async def aside(lane: Lane, effect: TellAgent) -> None:
+    """Tell the agent, in the customer's name, that a message of theirs did not arrive."""
+    chat = lane.chat
+    if chat is None:
+        return
+    words = _ASIDES.get(effect.reason, "Your last message could not be posted in Slack.")
+    token = _token(lane, f"aside/{effect.id}")
+    try:
+        await insist(
+            lambda: chat.send(f"{ASIDE}{words}", token),
+            "connect",
+            lane.kit.clock,
+            Patience(lane.kit.timing.end_patience),
+        )
+    except Failure as failure:
+        log.warning("aside_failed", call=failure.call, code=failure.code)

@@ -1,0 +1,225 @@
+"""Owns places: takes events in, keeps the lease, loads lanes, hands over when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from bridge import metrics
+from bridge.core.decision import ts_key
+from bridge.core.errors import StoreAway
+from bridge.core.events import Incoming
+from bridge.core.model import ConversationId, Phase, Place
+from bridge.core.ports import Clock, Intake, Kept, Store
+from bridge.relay.deliver import store_insist
+from bridge.relay.kit import Kit
+from bridge.relay.lane import Lane
+from bridge.relay.lease import Lease
+
+log = structlog.get_logger(__name__)
+
+_CLAIMED_AT_ONCE = 50
+
+
+class Worker:
+    """One replica's share of the work. `resumed` is told of each conversation that is taken up
+    again after a time without us, once."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        lease: Lease,
+        clock: Clock,
+        resumed: Callable[[ConversationId, str], None] = lambda _id, _last: None,
+    ) -> None:
+        self.lanes: dict[ConversationId, Lane] = {}
+        self._kit = kit
+        self._store: Store = kit.store
+        self._lease = lease
+        self._clock = clock
+        self._resumed = resumed
+        self._places: set[Place] = set()
+        self._being_loaded: set[Place] = set()
+        self._claiming = False
+        # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
+        # what was read before another lane of the same conversation wrote would bring that back.
+        self._loading = asyncio.Lock()
+        self._dropped: set[Lane] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- intake ----------------------------------------------------------------------------------
+
+    async def accept(self, incoming: Incoming) -> None:
+        """Store an event; returns when it is safe to acknowledge. Raises StoreAway."""
+        if self._stopping:
+            raise StoreAway("the service is stopping")
+        kind = type(incoming.event).__name__.lower()
+        try:
+            accepted = await self._store.accept(incoming)
+        except StoreAway:
+            metrics.EVENTS.labels(kind, "failed").inc()
+            raise
+        metrics.EVENTS.labels(kind, str(accepted.intake)).inc()
+        if accepted.mine and accepted.intake is Intake.STORED:
+            self._hand_over(incoming)
+
+    def _hand_over(self, incoming: Incoming) -> None:
+        """Give a stored event to its lane, loading that first where it is not in memory."""
+        lane = self.lanes.get(incoming.conversation)
+        if lane:
+            lane.add(incoming)
+        elif not self._stopping:
+            self._spawn(self._load(incoming))
+        if incoming.conversation.place not in self._places and not self._stopping:
+            # It became ours by this event; others of its conversations may be without an owner.
+            self._take_place(incoming.conversation.place)
+
+    async def _load(self, incoming: Incoming) -> None:
+        async with self._loading:
+            if incoming.conversation not in self.lanes:
+                kept = await store_insist(
+                    lambda: self._store.load(incoming.conversation), self._kit.clock
+                )
+                self._take_up(kept)
+            # By now it may be settled; the lane remembers what it settled.
+            if lane := self.lanes.get(incoming.conversation):
+                lane.add(incoming)
+        self._drop_idle()
+
+    async def _load_place(self, place: Place) -> None:
+        async with self._loading:
+            self._being_loaded.discard(place)
+            for kept in await store_insist(lambda: self._store.load_place(place), self._kit.clock):
+                self._take_up(kept)
+        self._drop_idle()
+
+    def _take_up(self, kept: Kept) -> None:
+        """Make the lane of what was read, or add the events that it has not heard of."""
+        if self._stopping:
+            return
+        conversation = kept.conversation
+        lane = self.lanes.get(conversation.id)
+        if lane:
+            for incoming in sorted(kept.lane, key=lambda one: ts_key(one.ts)):
+                lane.add(incoming)
+            return
+        lane = Lane(kept, self._kit, self._idle, self._lost)
+        self.lanes[conversation.id] = lane
+        if conversation.phase is not Phase.NEW:
+            self._resumed(conversation.id, conversation.last_ts)
+        lane.wake()
+
+    # --- lanes that end --------------------------------------------------------------------------
+
+    def _idle(self, lane: Lane) -> None:
+        self._dropped.add(lane)
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        if self._loading.locked():
+            return
+        for lane in self._dropped:
+            if lane.idle and self.lanes.get(lane.conversation.id) is lane:
+                del self.lanes[lane.conversation.id]
+        self._dropped.clear()
+
+    def _lost(self, lane: Lane) -> None:
+        """Another replica owns the place of this lane: let go of all of them."""
+        place = lane.conversation.id.place
+        log.warning("place_lost", place=str(place))
+        self._places.discard(place)
+        for other in [one for one in self.lanes.values() if one.conversation.id.place == place]:
+            del self.lanes[other.conversation.id]
+            self._spawn(other.abandon())
+
+    # --- ownership -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the lease, and begin to take what nobody owns. Raises StoreAway."""
+        await self._renew()
+
+    async def run(self) -> None:
+        """Keep the lease and hear what others take in for us, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_lease(), name="lease")
+            group.create_task(self._hear_arrivals(), name="arrivals")
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await self._clock.sleep(self._lease.seconds / 3)
+            try:
+                await self._renew()
+            except StoreAway as away:
+                log.warning("lease_not_renewed", reason=str(away))
+
+    async def _renew(self) -> None:
+        sent_at = self._clock.boottime()
+        renewal = await self._store.renew()
+        self._lease.renewed(sent_at, renewal)
+        for place in renewal.pending:
+            self._take_place(place)
+        if not self._claiming:
+            self._claiming = True
+            self._spawn(self._claim())
+
+    async def _claim(self) -> None:
+        """Take places in batches; loading them must not keep the lease waiting."""
+        try:
+            while claimed := await self._store.claim(_CLAIMED_AT_ONCE):
+                for place in claimed:
+                    self._take_place(place)
+                if len(claimed) < _CLAIMED_AT_ONCE:
+                    break
+        except StoreAway as away:
+            log.warning("claim_failed", reason=str(away))
+        finally:
+            self._claiming = False
+
+    def _take_place(self, place: Place) -> None:
+        self._places.add(place)
+        metrics.PLACES_OWNED.set(len(self._places))
+        if place not in self._being_loaded:
+            self._being_loaded.add(place)
+            self._spawn(self._load_place(place))
+
+    async def _hear_arrivals(self) -> None:
+        async for incoming in self._store.arrivals():
+            self._hand_over(incoming)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def stop(self, grace: float, end_pauses: Callable[[], None]) -> None:
+        """Finish what is in the air within `grace` seconds, give the rest and the places back."""
+        self._stopping = True
+        end_pauses()
+        lanes = list(self.lanes.values())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(lane.stop() for lane in lanes), return_exceptions=True)
+        await asyncio.gather(*(lane.abandon() for lane in lanes), return_exceptions=True)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.lanes.clear()
+        try:
+            await self._store.release()
+        except StoreAway as away:
+            log.warning("places_not_released", reason=str(away))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self._stopping:
+            return
+        if error := task.exception():
+            log.error("worker_task_failed", exc_info=error)
+            metrics.ALARMS.labels("worker_task_failed").inc()
