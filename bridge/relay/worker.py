@@ -13,7 +13,7 @@ from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
-from bridge.core.model import ConversationId, Phase, Place
+from bridge.core.model import AgentMessage, ConversationId, Phase, Place
 from bridge.core.ports import Clock, Intake, Kept, Store
 from bridge.relay.deliver import store_insist
 from bridge.relay.kit import Kit
@@ -190,6 +190,23 @@ class Worker:
     async def _hear_arrivals(self) -> None:
         async for incoming in self._store.arrivals():
             self._hand_over(incoming)
+
+    # --- what the metrics ask -------------------------------------------------------------------
+
+    def oldest_waiting(self) -> float:
+        """Age in seconds of the oldest event that waits towards the agent; 0 where none does."""
+        waiting = [ts_key(one.ts) for lane in self.lanes.values() for one in lane.waiting.values()]
+        return max(self._clock.now() - min(waiting)[0], 0.0) if waiting else 0.0
+
+    def oldest_owed(self) -> float:
+        """Age in seconds of the oldest agent's message that is not posted; 0 where none is."""
+        owed = [
+            outgoing.time
+            for lane in self.lanes.values()
+            for outgoing in lane.conversation.owed
+            if isinstance(outgoing, AgentMessage)
+        ]
+        return max(self._clock.now() - min(owed), 0.0) if owed else 0.0
 
     # --- the end ---------------------------------------------------------------------------------
 

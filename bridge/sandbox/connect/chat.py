@@ -44,6 +44,16 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Cursor:
+    """Where the next page of a transcript begins."""
+
+    position: int
+    forward: bool
+    reaches_past: bool = False
+    in_past: bool = False
+
+
+@dataclass(frozen=True)
 class Opening:
     """What StartChatContact settled for the chat's whole life."""
 
@@ -98,8 +108,8 @@ class Chat:
         """What is never stored: typing."""
         self.ended_at: float | None = None
         """Monotonic."""
-        self.generation = 0
-        """Counts the customer's connections; a setting ties NextTokens to it."""
+        self.cursors: dict[str, Cursor] = {}
+        """By NextToken."""
         services.register(self, self.id)
 
     def begin(self) -> None:

@@ -101,9 +101,9 @@ class Composer:
         if not typed.strip():
             return Composed("", [])
         parts = list(self._parts(typed))
-        for part, following in zip(parts, parts[1:], strict=False):
+        for part in parts[:-1]:
             # A paragraph before a list or quotation keeps its line break, as in real messages.
-            if part.elements[-1]["type"] == "rich_text_section" and following:
+            if part.elements[-1]["type"] == "rich_text_section":
                 section = _Inline(part.elements[-1]["elements"])
                 section.plain("\n", {})
         block = {
@@ -236,7 +236,9 @@ class Composer:
         rest = match.string[match.end() :]
         for name, element, text in self._mentionable():
             boundary = rest[len(name) : len(name) + 1]
-            if rest.lower().startswith(name.lower()) and not (boundary.isalnum() or boundary == "_"):
+            if rest.lower().startswith(name.lower()) and not (
+                boundary.isalnum() or boundary == "_"
+            ):
                 out.element(element, style, text)
                 return match.end() + len(name)
         return None
@@ -268,7 +270,9 @@ def _link(kind: str, match: re.Match[str], style: Json, out: _Inline) -> int:
     if kind == "mail":
         mail = match.group(0)
         out.element(
-            {"type": "link", "url": f"mailto:{mail}", "text": mail}, style, f"<mailto:{mail}|{mail}>"
+            {"type": "link", "url": f"mailto:{mail}", "text": mail},
+            style,
+            f"<mailto:{mail}|{mail}>",
         )
         return match.end()
     url = match.group(0).rstrip(".,;:!?)'\"*_~")

@@ -11,16 +11,13 @@ _AUTHOR = {"type", "subtype", "user", "text", "ts", "blocks", "thread_ts", "atta
 _BOT = {"bot_id", "app_id", "bot_profile"}
 _OUTSIDE = {"user_team", "source_team", "user_profile"}
 _KEYS: dict[str | None, set[str]] = {
-    None: _AUTHOR
-    | _BOT
-    | _OUTSIDE
-    | {"client_msg_id", "team", "parent_user_id", "edited"},
+    None: _AUTHOR | _BOT | _OUTSIDE | {"client_msg_id", "team", "parent_user_id", "edited"},
     "file_share": _AUTHOR
     | _BOT
     | _OUTSIDE
     | {"files", "upload", "display_as_bot", "parent_user_id"},
     "thread_broadcast": _AUTHOR | _BOT | _OUTSIDE | {"client_msg_id", "root"},
-    "bot_message": _AUTHOR - {"user"} | {"bot_id", "username", "icons", "app_id", "parent_user_id"},
+    "bot_message": _AUTHOR - {"user"} | {"bot_id", "username", "icons"},
     "me_message": {"type", "subtype", "user", "text", "ts", "thread_ts"} | _OUTSIDE,
     "channel_join": {"type", "subtype", "team", "user", "inviter", "text", "ts"},
     "channel_leave": {"type", "subtype", "team", "user", "text", "ts"},

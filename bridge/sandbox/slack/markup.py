@@ -11,9 +11,12 @@ from bridge.sandbox.slack.model import Json, Message
 from bridge.sandbox.slack.world import World
 
 _ENTITY = re.compile(r"<([^<>\n]*)>")
-_URL = re.compile(r"https?://[^\s<>|)\]]+")
+_URL = re.compile(r"https?://(?:(?!&[lg]t;)[^\s<>|)\]])+")
 _MARKDOWN_LINK = re.compile(r"!?\[([^\]\n]*)\]\(<?([^\s()>]+)>?[^)\n]*\)")
 _PLAIN_MENTION = re.compile(r"(?<![\w@])@([\w.-]+)")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+_LIVE = re.compile(r"<(?:[@#!]|[a-z][a-z0-9+.-]*:)[^<>\n]*>")
+_BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt);)")
 _TRAILING = ".,;:!?'\"*_~`"
 
 
@@ -38,6 +41,27 @@ class Effects:
 def unescape(text: str) -> str:
     """The three replacements undone, `&amp;` last so that nothing is undone twice."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def normalised(text: str) -> str:
+    """Posted text as Slack stores it: entities stay, bare addresses become entities, and stray
+    `&`, `<`, `>` are escaped (docs: the stored message may differ from the posted one)."""
+    out: list[str] = []
+    position = 0
+    for match in _LIVE.finditer(text):
+        out += [_plain(text[position : match.start()]), match.group(0)]
+        position = match.end()
+    out.append(_plain(text[position:]))
+    return "".join(out)
+
+
+def _plain(text: str) -> str:
+    def wrap(match: re.Match[str]) -> str:
+        url = match.group(0).rstrip(_TRAILING)
+        return f"<{url}>{match.group(0)[len(url) :]}"
+
+    text = _BARE_AMPERSAND.sub("&amp;", text).replace("<", "&lt;").replace(">", "&gt;")
+    return _URL.sub(wrap, text)
 
 
 def effects(world: World, message: Message) -> Effects:
@@ -98,7 +122,7 @@ def _mrkdwn(text: str, out: Effects) -> None:
             out.ping(target.removeprefix("!subteam^"))
         elif target in ("!here", "!channel", "!everyone", "!group"):
             out.ping(target[1:])
-        elif target and target[0] not in "#!":
+        elif _SCHEME.match(target):
             out.link(unescape(target), unescape(label))
     for match in _URL.finditer(_ENTITY.sub(" ", text)):
         out.link(unescape(match.group(0)).rstrip(_TRAILING))

@@ -9,7 +9,7 @@ from typing import Any
 
 SCOPES = (
     "app_mentions:read", "assistant:write", "channels:history", "channels:join", "channels:read",
-    "chat:write", "chat:write.customize", "chat:write.public", "commands", "emoji:read",
+    "chat:write", "chat:write.customize", "commands", "emoji:read",
     "files:read", "files:write", "groups:history", "groups:read", "im:history", "im:read",
     "im:write", "mpim:history", "mpim:read", "mpim:write", "reactions:read", "reactions:write",
     "team:read", "usergroups:read", "users:read", "users:read.email",

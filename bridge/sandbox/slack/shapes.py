@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import zoneinfo
 from typing import Any
 
@@ -79,10 +79,10 @@ def _profile(world: World, person: User, *, email: bool) -> Json:
 
 def _time_zone(name: str) -> Json:
     try:
-        now = datetime.datetime.now(zoneinfo.ZoneInfo(name))
+        now = dt.datetime.now(zoneinfo.ZoneInfo(name))
     except zoneinfo.ZoneInfoNotFoundError:
         return {"tz_label": name, "tz_offset": 0}
-    offset = now.utcoffset() or datetime.timedelta()
+    offset = now.utcoffset() or dt.timedelta()
     return {"tz_label": now.tzname() or name, "tz_offset": int(offset.total_seconds())}
 
 
@@ -157,7 +157,6 @@ def bot_profile(world: World, installation: Installation) -> Json:
     return {
         "id": installation.bot_id,
         "app_id": world.app.id,
-        "user_id": installation.bot_user,
         "name": world.app.name,
         "icons": _icons(),
         "deleted": False,
@@ -168,7 +167,7 @@ def bot_profile(world: World, installation: Installation) -> Json:
 
 def bot(world: World, installation: Installation) -> Json:
     """What bots.info shows."""
-    shape = bot_profile(world, installation)
+    shape = bot_profile(world, installation) | {"user_id": installation.bot_user}
     return {key: value for key, value in shape.items() if key != "team_id"}
 
 
@@ -250,9 +249,7 @@ def shares(world: World, stored: File) -> Json:
             sharing = shown.messages.get(ts)
             if sharing is not None and sharing.thread_ts is not None:
                 entry["thread_ts"] = sharing.thread_ts
-            entries.append(
-                {"reply_users": [], "reply_users_count": 0, "reply_count": 0, **entry}
-            )
+            entries.append({"reply_users": [], "reply_users_count": 0, "reply_count": 0, **entry})
         out.setdefault(openness, {})[channel_id] = entries
     return out
 

@@ -147,9 +147,7 @@ class World:
 
     def installation_in(self, channel: Channel) -> Installation | None:
         """The first installation whose bot is in the channel: the one that hears its events."""
-        return next(
-            (i for i in self.installations.values() if i.bot_user in channel.members), None
-        )
+        return next((i for i in self.installations.values() if i.bot_user in channel.members), None)
 
     def store(self, message: Message) -> None:
         """Add a message, to its thread too if it is a reply."""

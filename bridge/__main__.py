@@ -1,0 +1,97 @@
+"""The command line: `run`, `sandbox`, `demo`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+import uvloop
+
+from bridge import __version__, logs
+
+Main = Callable[[asyncio.Event], Awaitable[int]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code (2: wrong settings)."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    return command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="connect-slack-bridge", description="The bridge between Slack and Amazon Connect."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="run the service; settings come from the environment")
+    run.set_defaults(command=_run)
+
+    sandbox = commands.add_parser("sandbox", help="a local Slack and a local Connect")
+    sandbox.add_argument("--slack-port", type=int, default=0, help="0: any free port")
+    sandbox.add_argument("--connect-port", type=int, default=0, help="0: any free port")
+    sandbox.set_defaults(command=_sandbox)
+    return parser
+
+
+def _run(_arguments: argparse.Namespace) -> int:
+    # Imported here: a wrong setting is reported without loading the SDKs.
+    from bridge.settings import SettingsError, load  # noqa: PLC0415
+
+    try:
+        settings = load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_format)
+    from bridge.app import CannotStart, serve  # noqa: PLC0415
+
+    async def service(stop: asyncio.Event) -> int:
+        try:
+            await serve(settings, stop)
+        except CannotStart as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        return 0
+
+    return _until_signal(service)
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from bridge.sandbox.both import serve  # noqa: PLC0415
+
+    return _until_signal(
+        lambda stop: serve(arguments.slack_port, arguments.connect_port, sys.stdout, stop)
+    )
+
+
+def _until_signal(work: Main) -> int:
+    """Run in an event loop; SIGINT and SIGTERM ask it to stop, a second one ends it at once."""
+
+    async def supervised() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work(stop))
+
+        def signalled() -> None:
+            if stop.is_set():
+                task.cancel()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, signalled)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return 130
+
+    return uvloop.run(supervised())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

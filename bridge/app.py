@@ -1,0 +1,260 @@
+"""The composition root: builds every part, starts and stops them in order.
+
+Stopping is an ordered list: not ready any more, no more intake, what is in the air is finished,
+places are handed over, connections are closed, the embedded Redis goes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from bridge import metrics
+from bridge.connect.api import ConnectSettings
+from bridge.connect.chat import ConnectSide
+from bridge.connect.quota import DEFAULT_RATES, Rate
+from bridge.core.errors import Denied, Failure, StoreAway
+from bridge.core.model import Phase, Policy, Reopen
+from bridge.core.ports import Clock
+from bridge.relay.clock import StoppableClock, SystemClock
+from bridge.relay.kit import Kit, Timing
+from bridge.relay.lease import Lease
+from bridge.relay.pace import Pace
+from bridge.relay.worker import Worker
+from bridge.settings import Settings
+from bridge.slack.api import Api
+from bridge.slack.directory import Directory
+from bridge.slack.inbound import Intake, bolt_app, routes
+from bridge.slack.model import SlackSettings
+from bridge.slack.outbound import SlackSide
+from bridge.slack.places import Places
+from bridge.slack.socket import SocketMode
+from bridge.slack.translate import Viewpoint
+from bridge.store import embedded
+from bridge.store.binary import NoServer
+from bridge.store.crypto import Box, make_or_read_key
+from bridge.store.redis import RedisStore, connect
+from bridge.web import Web
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_DRAIN_SECONDS = 5.0
+_START_DELAYS = (0.5, 1.0, 2.0, 5.0)
+
+
+class CannotStart(Exception):
+    """What a person has to mend before the service can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, as its owner sees it."""
+
+    port: int
+    """Where probes and metrics are served."""
+    run: Callable[[asyncio.Event], Awaitable[None]]
+    """Works until the event is set; raises where a part ends uninvited."""
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the service until `stop` is set. Raises CannotStart, or whatever ended it uninvited."""
+    async with running(settings) as service:
+        log.info("ready", port=service.port, transport=_transport(settings))
+        await service.run(stop)
+        log.info("stopping")
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """Start everything; stop it in the reverse order. Raises CannotStart."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        web = Web(settings.http_host, settings.http_port)
+        store = await _open_store(stack, settings)
+        slack = _slack_settings(settings)
+        api = await stack.enter_async_context(Api(slack))
+        identity = await _insist("Slack", api.identity, clock)
+        places = Places(api, settings.support_channels)
+        await _insist("Slack", places.start, clock)
+        view = Viewpoint(identity, places.is_support, settings.dm_threads)
+        agent = ConnectSide(_connect_settings(settings), clock)
+        stack.push_async_callback(agent.close)
+
+        lease = Lease(clock, settings.lease_seconds)
+        pauses = StoppableClock(clock)
+        customer = SlackSide(api, view, Directory(api, identity, places, clock, slack.customers))
+        kit = Kit(
+            store=store,
+            customer=customer,
+            agent=agent,
+            clock=pauses,
+            policy=_policy(settings),
+            pace=Pace(pauses, settings.slack_posts_per_second),
+            guard=lease.guard,
+            redis_now=lease.redis_now,
+            timing=_timing(settings),
+        )
+        worker = Worker(kit, lease, clock)
+        await _insist("Redis", worker.start, clock)
+        stack.push_async_callback(worker.stop, settings.grace_seconds, pauses.stop)
+
+        intake = Intake(view, places, worker.accept)
+        bolt = bolt_app(slack, api, identity, intake)
+        web.add_check("redis", lambda: None if lease.held else "Redis does not renew our lease")
+        if settings.socket_mode:
+            sockets = SocketMode(bolt, api, slack.app_token, intake, clock)
+            web.add_check("slack", lambda: None if sockets.ready else "no Socket Mode connection")
+            await _insist("Slack", sockets.start, clock)
+            stack.push_async_callback(sockets.close, _DRAIN_SECONDS)
+        else:
+            web.mount(lambda app: app.add_routes(routes(bolt, slack.signing_secret)))
+        await _listen(stack, web, settings)
+        stopping = asyncio.Event()
+        web.add_check("service", lambda: "stopping" if stopping.is_set() else None)
+        _watch(worker)
+
+        async def run(stop: asyncio.Event) -> None:
+            await _until(stop, worker)
+            stopping.set()
+
+        yield Service(web.port, run)
+
+
+async def _until(stop: asyncio.Event, worker: Worker) -> None:
+    """Wait for `stop`; a part that ends before is an error of the service."""
+    stopped = asyncio.create_task(stop.wait())
+    working = asyncio.create_task(worker.run())
+    try:
+        await asyncio.wait((stopped, working), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+            raise RuntimeError("the worker ended uninvited")
+    finally:
+        stopped.cancel()
+        working.cancel()
+        await asyncio.gather(stopped, working, return_exceptions=True)
+
+
+async def _listen(stack: AsyncExitStack, web: Web, settings: Settings) -> None:
+    try:
+        await web.start(stop_seconds=_DRAIN_SECONDS)
+    except OSError as error:
+        raise CannotStart(
+            f"BRIDGE_HTTP_HOST/BRIDGE_HTTP_PORT: cannot listen on "
+            f"{settings.http_host}:{settings.http_port} ({error.strerror}); "
+            f"give another port, or 0 for any free one"
+        ) from None
+    stack.push_async_callback(web.stop)
+
+
+async def _open_store(stack: AsyncExitStack, settings: Settings) -> RedisStore:
+    url, keys = settings.redis_url.get_secret_value(), settings.encryption_keys.get_secret_value()
+    try:
+        box = Box(keys or make_or_read_key(settings.data_dir))
+        if url:
+            client = connect(url)
+        else:
+            path = await stack.enter_async_context(
+                embedded.server(settings.data_dir, appendfsync=settings.appendfsync)
+            )
+            client = connect(unix_socket=path)
+    except (OSError, ValueError, embedded.CannotServe, NoServer) as error:
+        raise CannotStart(str(error)) from None
+    store = RedisStore(
+        client,
+        box=box,
+        incarnation=secrets.token_hex(8),
+        lease_seconds=settings.lease_seconds,
+        prefix=settings.redis_prefix,
+        retention_seconds=settings.retention_days * 86400.0,
+        unreadable=lambda _: metrics.ALARMS.labels("unreadable_record").inc(),
+    )
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def _insist(whose: str, call: Callable[[], Awaitable[T]], clock: Clock) -> T:
+    """Try until it works; what only a person can mend is raised as CannotStart."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except Denied as refusal:
+            raise CannotStart(f"{whose} refuses our credentials: {refusal}") from None
+        except (Failure, StoreAway) as error:
+            delay = _START_DELAYS[min(attempt, len(_START_DELAYS) - 1)]
+            log.warning("waiting_to_start", on=whose, reason=str(error), next_try=delay)
+            await clock.sleep(delay)
+            attempt += 1
+
+
+def _watch(worker: Worker) -> None:
+    """Gauges that are read when somebody asks."""
+    lanes = worker.lanes
+    metrics.LANES.set_function(lambda: len(lanes))
+    metrics.OPEN_CONVERSATIONS.set_function(
+        lambda: sum(lane.conversation.phase is Phase.OPEN for lane in lanes.values())
+    )
+    metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_AGENT).set_function(worker.oldest_waiting)
+    metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_CUSTOMER).set_function(worker.oldest_owed)
+
+
+def _transport(settings: Settings) -> str:
+    return "socket_mode" if settings.socket_mode else "http"
+
+
+def _slack_settings(settings: Settings) -> SlackSettings:
+    return SlackSettings(
+        bot_token=settings.slack_bot_token.get_secret_value(),
+        app_token=settings.slack_app_token.get_secret_value(),
+        signing_secret=settings.slack_signing_secret.get_secret_value(),
+        api_url=settings.slack_api_url,
+        support_channels=settings.support_channels,
+        customers=settings.customers,
+        dm_threads=settings.dm_threads,
+        request_timeout=settings.slack_timeout_seconds,
+    )
+
+
+def _connect_settings(settings: Settings) -> ConnectSettings:
+    scale = settings.connect_quota_scale
+    return ConnectSettings(
+        region=settings.aws_region,
+        instance_id=settings.connect_instance_id,
+        contact_flow_id=settings.connect_contact_flow_id,
+        start_chat_url=settings.connect_start_chat_url.get_secret_value(),
+        endpoint_url_connect=settings.aws_endpoint_url_connect,
+        endpoint_url_participant=settings.aws_endpoint_url_connectparticipant,
+        content_types=settings.content_types,
+        chat_duration_minutes=settings.chat_duration_minutes,
+        response_mode=settings.response_mode,
+        disconnect_on_customer_exit=settings.disconnect_on_customer_exit,
+        connection_types=settings.connection_types,
+        reorder_window_ms=settings.reorder_window_ms,
+        quotas={
+            operation: Rate(rate.per_second * scale, rate.burst * scale)
+            for operation, rate in DEFAULT_RATES.items()
+        },
+    )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        reopen=Reopen(settings.reopen),
+        initial_message=settings.initial_message,
+        rehydrate=settings.rehydrate,
+        rehydrate_seconds=settings.rehydrate_seconds,
+        split_limit=settings.split_limit,
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(post_timeout=settings.slack_timeout_seconds, look_delay=settings.look_seconds)

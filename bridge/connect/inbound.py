@@ -1,0 +1,180 @@
+"""What agents say: frames and transcript reads of one contact as one stream of items.
+
+The connection is a transport: another one (Connect's streaming to SNS) may take its place as long
+as it calls `subscribed`, `heard` and `lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from bridge.connect.api import ConnectSettings
+from bridge.connect.connection import backoff
+from bridge.connect.contacts import Credentials
+from bridge.connect.merge import HELD, Merger
+from bridge.connect.quota import Urgency
+from bridge.connect.transcript import read_transcript
+from bridge.connect.translate import item_of
+from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
+from bridge.core.model import Item, ItemKind, Seen
+from bridge.core.ports import ChatListener, Clock
+
+log = logging.getLogger(__name__)
+
+_END_GRACE = 0.5
+"""Seconds that chat.ended waits for earlier items: after it no transcript can be read."""
+_MAX_HELD = 1000
+"""More items do not wait for a transcript that cannot be read."""
+
+
+class Inbound:
+    """Tells the listener each item once, in order. `on_ended` is called when chat.ended was told.
+
+    No task exists but while a gap is filled, no timer but while an item waits for earlier ones.
+    """
+
+    def __init__(
+        self,
+        settings: ConnectSettings,
+        clock: Clock,
+        credentials: Credentials,
+        *,
+        seen: Iterable[Seen],
+        listener: ChatListener,
+        on_ended: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._credentials = credentials
+        self._merger = Merger(seen, settings.lookback_seconds, settings.lookback_items)
+        self._listener = listener
+        self._on_ended = on_ended
+        self._window = settings.reorder_window_ms / 1000
+        self._gap: float | None = self._merger.floor
+        """Where the gap that is not filled yet begins; frames are held until it is."""
+        self._fill: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending = False
+        """chat.ended was heard and waits."""
+        self._stopped = False
+
+    async def catch_up(self) -> Sequence[Item]:
+        """Read the transcript from the look-back on; new items are told, all are returned."""
+        items = await self._read(self._merger.floor, Urgency.WAITING)
+        self._take(items)
+        return items
+
+    def subscribed(self, gap: bool) -> None:
+        """Every frame is heard from here on: read what came before."""
+        if self._fill is not None:
+            self._fill.cancel()
+        self._fill = asyncio.create_task(
+            self._fill_gap(Urgency.RECONNECT if gap else Urgency.ROUTINE)
+        )
+
+    def lost(self) -> bool:
+        """Frames may be missed from here on. Returns whether there is more to hear."""
+        if self._fill is not None:
+            self._fill.cancel()
+        if self._ending:
+            self.flush()
+        if self._gap is None:
+            self._gap = self._merger.floor
+        return not self._stopped
+
+    def heard(self, raw: object) -> None:
+        """A chat frame came."""
+        item = item_of(raw, self._credentials.participant_id)
+        if item is None:
+            return
+        wait = self._window
+        if _ends(item):
+            self._ending = True
+            wait = max(wait, _END_GRACE)
+        self._merger.heard(item, HELD if self._gap is not None else self._now() + wait)
+        if len(self._merger) > _MAX_HELD:
+            self._merger.let_go(self._now())
+        self._release()
+
+    def flush(self) -> None:
+        """Tell all that waits: nothing earlier can come any more."""
+        self._tell(self._merger.release(HELD))
+
+    def stop(self) -> None:
+        """Tell nothing more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fill is not None and self._fill is not asyncio.current_task():
+            self._fill.cancel()
+
+    async def close(self) -> None:
+        """Tell nothing more, and wait until that is true."""
+        self.stop()
+        if self._fill is not None:
+            await asyncio.gather(self._fill, return_exceptions=True)
+
+    async def _fill_gap(self, urgency: Urgency) -> None:
+        """Read the transcript, tell what was missed, and look once more for late items."""
+        try:
+            floor = self._merger.floor if self._gap is None else self._gap
+            items = await self._read_patiently(floor, urgency)
+            self._gap = None
+            self._merger.let_go(self._now() + self._window)
+            self._take(items)
+            self._listener.subscribed()
+            await self._clock.sleep(self._settings.late_read_seconds)
+            self._take(await self._read_patiently(self._merger.floor, Urgency.ROUTINE))
+        except Gone:
+            log.info("Contact %s is over", self._credentials.contact_id)
+
+    async def _read_patiently(self, floor: float, urgency: Urgency) -> Sequence[Item]:
+        failures = 0
+        while True:
+            try:
+                return await self._read(floor, urgency)
+            except (Temporary, Uncertain) as failure:
+                failures += 1
+                log.info("Contact %s: %s", self._credentials.contact_id, failure)
+                await self._clock.sleep(backoff(failures))
+            except Rejected as failure:
+                # Whatever the reason is, going on with what the sockets bring beats silence.
+                log.warning(
+                    "Contact %s: transcript not read: %s", self._credentials.contact_id, failure
+                )
+                return []
+
+    async def _read(self, floor: float, urgency: Urgency) -> list[Item]:
+        return await read_transcript(self._credentials, floor, urgency)
+
+    def _take(self, items: Sequence[Item]) -> None:
+        self._merger.read(items, self._now())
+        self._release()
+
+    def _release(self) -> None:
+        self._tell(self._merger.release(self._now()))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._stopped and (due := self._merger.next_due) < HELD:
+            self._timer = asyncio.get_running_loop().call_at(due, self._release)
+
+    def _tell(self, items: list[Item]) -> None:
+        if not items or self._stopped:
+            return
+        ended = any(_ends(item) for item in items)
+        if ended:
+            items += self._merger.release(HELD)
+        self._listener.items(items)
+        if ended:
+            self._on_ended()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _ends(item: Item) -> bool:
+    return item.kind is ItemKind.ENDED and not item.past

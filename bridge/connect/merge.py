@@ -1,0 +1,100 @@
+"""One stream of items out of several: sockets that overlap, and transcript reads. Pure.
+
+Frames come without sequence numbers, sometimes twice and sometimes in the wrong order; the
+transcript comes in order, and again and again. Out comes each item once, in order of `AbsoluteTime`
+among what has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bridge.core.model import Item, Seen
+
+HELD = float("inf")
+"""Due when the gap before it is filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    item: Item
+    due: float
+
+    @property
+    def place(self) -> tuple[float, str]:
+        return self.item.time, self.item.id
+
+
+class Merger:
+    """Remembers what was released and orders what waits.
+
+    `seen` was released before (by an earlier process). Ids are kept for `lookback` seconds of
+    `AbsoluteTime` before the newest, and at least the last `keep` of them.
+    """
+
+    def __init__(self, seen: Iterable[Seen] = (), lookback: float = 300.0, keep: int = 100) -> None:
+        self._lookback = lookback
+        self._keep = keep
+        self._known = {each.id: each.time for each in seen}
+        self._waiting: dict[str, _Waiting] = {}
+        self._newest = max(self._known.values(), default=float("-inf"))
+        # Of what is older than this the ids are forgotten: in a transcript it is old news.
+        self._horizon = self._newest - lookback
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def floor(self) -> float:
+        """How far back a transcript has to be read (Unix seconds); -inf: to its start."""
+        return self._newest - self._lookback
+
+    @property
+    def next_due(self) -> float:
+        """When to release next; infinite while nothing waits that has a time."""
+        return min((each.due for each in self._waiting.values()), default=HELD)
+
+    def heard(self, item: Item, due: float) -> None:
+        """An item came by socket; it may wait for earlier ones until `due`, or is HELD."""
+        if item.id not in self._known and item.id not in self._waiting:
+            self._waiting[item.id] = _Waiting(item, due)
+
+    def let_go(self, due: float) -> None:
+        """What was held waits no longer than others do."""
+        for item_id, each in self._waiting.items():
+            if each.due == HELD:
+                self._waiting[item_id] = _Waiting(each.item, due)
+
+    def read(self, items: Iterable[Item], now: float) -> None:
+        """Items were read from the transcript: nothing earlier than they is still to come."""
+        for item in items:
+            if item.id not in self._known and item.time > self._horizon:
+                self._waiting[item.id] = _Waiting(item, now)
+
+    def release(self, now: float) -> list[Item]:
+        """What is due, and whatever waits that comes before it; in order."""
+        due = [each.place for each in self._waiting.values() if each.due <= now]
+        if not due:
+            return []
+        newest = max(due)
+        out = sorted(
+            (each for each in self._waiting.values() if each.place <= newest),
+            key=lambda each: each.place,
+        )
+        for each in out:
+            del self._waiting[each.item.id]
+            self._known[each.item.id] = each.item.time
+        self._newest = max(self._newest, newest[0])
+        self._forget()
+        return [each.item for each in out]
+
+    def _forget(self) -> None:
+        # Sorting at every item would cost more than the few ids it saves.
+        if len(self._known) <= 2 * self._keep:
+            return
+        by_age = sorted(self._known.items(), key=lambda pair: pair[1], reverse=True)
+        old = [pair for pair in by_age[self._keep :] if pair[1] < self.floor]
+        for item_id, time in old:
+            del self._known[item_id]
+            self._horizon = max(self._horizon, time)

@@ -1,0 +1,215 @@
+"""The participant WebSocket: subscription, heartbeats, frames, and their faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from bridge.sandbox.connect.chat import Chat
+from bridge.sandbox.connect.clock import iso
+from bridge.sandbox.connect.world import World
+
+CHAT_TOPIC = "aws/chat"
+FRAME_FAULTS = ("duplicate_frames", "delay_frames", "reorder_frames", "lose_frames")
+EXPIRED = 1001
+"""Close code at ConnectionExpiry; which one the real service uses is not documented."""
+
+
+@dataclass(eq=False)
+class Socket:
+    """One open socket of a customer."""
+
+    chat: Chat
+    ws: web.WebSocketResponse
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    outbox: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+    """Frames to send; None closes the socket."""
+    subscribed: bool = False
+    silent: bool = False
+    frames_left: int | None = None
+    """Chat frames until a `close` fault closes the socket."""
+    frames_sent: int = 0
+    last_heartbeat: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """For the desk."""
+        return {
+            "id": self.id,
+            "contact": self.chat.id,
+            "subscribed": self.subscribed,
+            "silent": self.silent,
+            "frames_sent": self.frames_sent,
+            "last_heartbeat": self.last_heartbeat,
+        }
+
+
+class SocketHub:
+    """All open sockets."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sockets: list[Socket] = []
+        self._held: dict[str, list[Callable[[], None]]] = {}
+        """By chat: frames that wait for the next one (`reorder_frames`)."""
+        world.send = self.publish
+
+    def of(self, chat: Chat | None = None) -> list[Socket]:
+        """The open sockets of a chat, or all."""
+        return [each for each in self._sockets if chat is None or each.chat is chat]
+
+    # --- the service speaks --------------------------------------------------------------
+
+    def publish(self, chat: Chat, body: dict[str, Any]) -> None:
+        """Send an item's frame to all subscribed sockets of the chat, as the faults allow."""
+        frame = json.dumps(
+            {
+                "topic": CHAT_TOPIC,
+                "contentType": "application/json",
+                "content": json.dumps(body, ensure_ascii=False),
+            },
+            ensure_ascii=False,
+        )
+        if not any(each.subscribed for each in self.of(chat)):
+            return
+        fault = self._world.faults.strike("socket", FRAME_FAULTS, {"contact": chat.id})
+        kind = fault.kind if fault else ""
+        if fault is not None and kind == "delay_frames":
+            self._world.timers.after(fault.seconds(), lambda: self._deliver(chat, frame))
+        elif fault is not None and kind == "reorder_frames":
+            self._hold(chat, frame, fault.seconds())
+        elif kind != "lose_frames":
+            self._deliver(chat, frame)
+            if kind == "duplicate_frames":
+                self._deliver(chat, frame)
+            for release in self._held.pop(chat.id, []):
+                release()
+
+    def push(self, chat: Chat, frame: str) -> None:
+        """Send a raw text to all sockets of a chat, whatever it is."""
+        for each in self.of(chat):
+            each.outbox.put_nowait(frame)
+
+    def drop(self, chat: Chat) -> int:
+        """Close all sockets of a chat. Answers how many there were."""
+        sockets = self.of(chat)
+        for each in sockets:
+            each.outbox.put_nowait(None)
+        return len(sockets)
+
+    async def stop(self) -> None:
+        """Close all sockets and wait until they are."""
+        for each in self.of():
+            each.outbox.put_nowait(None)
+        while self._sockets:
+            await asyncio.sleep(0)
+
+    def _hold(self, chat: Chat, frame: str, seconds: float) -> None:
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._deliver(chat, frame)
+
+        self._held.setdefault(chat.id, []).append(release)
+        self._world.timers.after(seconds, release)
+
+    def _deliver(self, chat: Chat, frame: str) -> None:
+        for each in self.of(chat):
+            if not each.subscribed or self._is_silent(each):
+                continue
+            if each.frames_left is None:
+                fault = self._world.faults.strike("socket", {"close"}, {"contact": chat.id})
+                each.frames_left = int(fault.options.get("frames", 0)) if fault else None
+            if each.frames_left is not None:
+                each.frames_left -= 1
+            if each.frames_left is None or each.frames_left >= 0:
+                each.outbox.put_nowait(frame)
+                each.frames_sent += 1
+            if each.frames_left is not None and each.frames_left <= 0:
+                each.outbox.put_nowait(None)
+
+    def _is_silent(self, socket: Socket) -> bool:
+        if not socket.silent:
+            fault = self._world.faults.strike("socket", {"silent"}, {"contact": socket.chat.id})
+            socket.silent = fault is not None
+        return socket.silent
+
+    # --- the customer's client speaks ----------------------------------------------------
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """GET /socket: one socket from opening to close."""
+        token = self._world.tokens.valid(request.query.get("token", ""), "socket_url")
+        chat = self._world.chat_of(token.chat_id) if token else None
+        if chat is None or chat.state == "ended":
+            return web.Response(status=403, text="Forbidden")
+        if len(self.of(chat)) >= self._world.settings.sockets_per_participant:
+            return web.Response(status=403, text="Forbidden")
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        socket = Socket(chat, ws)
+        self._sockets.append(socket)
+        chat.customer_connected()
+        self._world.notify()
+        writer = asyncio.create_task(self._write(socket))
+        try:
+            await self._read(socket)
+        finally:
+            self._sockets.remove(socket)
+            self._world.notify()
+            writer.cancel()
+            with suppress(asyncio.CancelledError):
+                await writer
+        return ws
+
+    async def _write(self, socket: Socket) -> None:
+        seconds = self._world.settings.socket_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                while (frame := await socket.outbox.get()) is not None:
+                    await socket.ws.send_str(frame)
+            await socket.ws.close()
+        except TimeoutError:
+            await socket.ws.close(code=EXPIRED)
+        except ConnectionError:
+            return
+
+    async def _read(self, socket: Socket) -> None:
+        async for message in socket.ws:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                break
+            if self._is_silent(socket):
+                continue
+            reply = self._answer(socket, message.data)
+            socket.outbox.put_nowait(json.dumps(reply))
+
+    def _answer(self, socket: Socket, data: str | bytes) -> dict[str, Any]:
+        try:
+            frame = json.loads(data)
+        except ValueError:
+            frame = None
+        topic = frame.get("topic") if isinstance(frame, dict) else None
+        if topic == "aws/heartbeat":
+            socket.last_heartbeat = iso(self._world.clock.wall_ms())
+            return {"topic": topic}
+        if topic == "aws/ping":
+            return {"topic": topic, "statusCode": 200, "statusContent": "OK"}
+        if isinstance(frame, dict) and topic in ("aws/subscribe", "aws/unsubscribe"):
+            return self._subscribe(socket, topic, frame.get("content"))
+        return {"message": "Forbidden", "connectionId": socket.id, "requestId": uuid.uuid4().hex}
+
+    def _subscribe(self, socket: Socket, topic: str, content: Any) -> dict[str, Any]:
+        topics = content.get("topics") if isinstance(content, dict) else None
+        if topics != [CHAT_TOPIC]:
+            return {"topic": topic, "content": {"status": "failure", "topics": topics or []}}
+        socket.subscribed = topic == "aws/subscribe"
+        self._world.notify()
+        return {"topic": topic, "content": {"status": "success", "topics": topics}}

@@ -1,0 +1,291 @@
+"""The one door to Slack's Web API: one pooled session, no hidden retries, our kinds of failure."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import aiohttp
+from aiohttp.connector import Connection
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bridge import metrics
+from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
+from bridge.core.model import Workspace
+from bridge.slack.model import Identity, Json, SlackSettings
+
+Guard = Callable[[], None]
+
+# The names of Slack's errors by what they call for (Web API reference, error lists of the methods).
+_DONE_MAYBE = frozenset({"internal_error", "fatal_error"})
+_TEMPORARY = frozenset(
+    {
+        "ratelimited", "rate_limited", "service_unavailable", "request_timeout",
+        "team_added_to_org", "external_channel_migrating",
+    }
+)  # fmt: skip
+_DENIED = frozenset(
+    {
+        "account_inactive", "token_revoked", "invalid_auth", "not_authed", "token_expired",
+        "team_access_not_granted", "access_denied", "org_login_required", "missing_scope",
+        "not_allowed_token_type", "feature_disabled", "app_access_restricted",
+        "ekm_access_denied", "no_permission", "forbidden_team",
+    }
+)  # fmt: skip
+_GONE = frozenset(
+    {
+        "channel_not_found", "is_archived", "not_in_channel", "restricted_action",
+        "cannot_reply_to_message", "thread_not_found", "message_not_found",
+        "messages_tab_disabled", "user_not_found", "users_not_found", "user_not_visible",
+    }
+)  # fmt: skip
+
+
+@dataclass
+class _Call:
+    """One request on its way. `sent`: a connection was in hand, so Slack may have acted."""
+
+    guard: Guard | None
+    sent: bool = False
+    refusal: BaseException | None = None
+
+
+_current: ContextVar[_Call | None] = ContextVar("_current", default=None)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Asks the guard when a connection is in hand, the last moment before anything is written.
+
+    (A trace of `on_connection_create_end` that raises would leave the new socket open.)
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        call = _current.get()
+        if call is not None:
+            if call.guard is not None:
+                try:
+                    call.guard()
+                except BaseException as refusal:
+                    call.refusal = refusal
+                    raise
+            call.sent = True
+        return await super().send(conn)
+
+
+class Api:
+    """Calls Slack's Web API. Use as an async context manager, or `open` and `close`."""
+
+    def __init__(self, settings: SlackSettings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+        self._client: AsyncWebClient | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Make the session; connects to nothing."""
+        # slack_sdk ignores its own `timeout` once it is given a session.
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._settings.request_timeout),
+            request_class=_Request,
+        )
+        self._client = AsyncWebClient(
+            token=self._settings.bot_token,
+            base_url=self._settings.api_url,
+            session=self._session,
+            # The default handler sends a post again after a reset: a double post.
+            retry_handlers=[],
+            logger=quiet_logger("slack_sdk.web"),
+        )
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def client(self) -> AsyncWebClient:
+        """The SDK's client, for Bolt and Socket Mode, which want one."""
+        # With a closed session slack_sdk would open one of its own, which asks no guard.
+        if self._client is None or self._session is None or self._session.closed:
+            raise RuntimeError("the Slack API is not open")
+        return self._client
+
+    async def read(self, method: str, **params: object) -> Json:
+        """Call a method that changes nothing. Raises Failure, never Uncertain."""
+        return await self._call(method, "GET", params=params, changes=False)
+
+    async def write(self, method: str, *, guard: Guard | None = None, **body: object) -> Json:
+        """Call a method that changes something, with a JSON body.
+
+        `guard` is called when a connection is in hand; what it raises comes back unchanged, and
+        nothing has gone out then. Raises Failure; Uncertain where Slack may have acted.
+        """
+        return await self._call(method, "POST", json=body, guard=guard, changes=True)
+
+    async def pages(self, method: str, key: str, **params: object) -> Sequence[Json]:
+        """Read all pages of a cursored method, and return the objects under `key` in order."""
+        found: list[Json] = []
+        cursor = ""
+        while True:
+            page = await self.read(method, **params, cursor=cursor or None)
+            found += [entry for entry in page.get(key) or () if isinstance(entry, Mapping)]
+            cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
+            if not cursor:
+                return found
+
+    async def open_socket(self) -> None:
+        """Prove that the app-level token is good. Spends one ticket; raises Denied if it is not,
+        where slack_sdk's client would try for ever in silence."""
+        token = self._settings.app_token
+        await self._call("apps.connections.open", "POST", params={"token": token}, changes=False)
+
+    async def identity(self) -> Identity:
+        """Ask Slack who we are (auth.test, and bots.info where that does not name the app)."""
+        response = await self._send("auth.test", "POST", params={}, guard=None, changes=False)
+        me: Json = response.data
+        workspace = Workspace(str(me.get("team_id") or ""), str(me.get("enterprise_id") or ""))
+        bot_id = str(me.get("bot_id") or "")
+        return Identity(
+            workspace,
+            bot_user_id=str(me.get("user_id") or ""),
+            bot_id=bot_id,
+            app_id=str(me.get("app_id") or "") or await self._app_id(bot_id, workspace),
+            scopes=_scopes(response.headers),
+        )
+
+    async def _app_id(self, bot_id: str, workspace: Workspace) -> str:
+        """Only one of three marks of our own posts, so that `users:read` is not needed for it."""
+        try:
+            found = await self.read("bots.info", bot=bot_id, team_id=workspace.team_id)
+        except (Denied, Gone, Rejected):
+            return ""
+        return str((found.get("bot") or {}).get("app_id") or "")
+
+    async def _call(
+        self,
+        method: str,
+        verb: str,
+        *,
+        changes: bool,
+        params: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+        guard: Guard | None = None,
+    ) -> Json:
+        response = await self._send(
+            method, verb, params=params, json=json, guard=guard, changes=changes
+        )
+        return response.data
+
+    async def _send(
+        self,
+        method: str,
+        verb: str,
+        *,
+        changes: bool,
+        guard: Guard | None,
+        params: Mapping[str, object] | None = None,
+        json: Mapping[str, object] | None = None,
+    ) -> _Answer:
+        client = self.client
+        call = _Call(guard)
+        token = _current.set(call)
+        started = time.perf_counter()
+        try:
+            response = await client.api_call(
+                method,
+                http_verb=verb,
+                params=None if params is None else dict(params),
+                json=None if json is None else {k: v for k, v in json.items() if v is not None},
+            )
+            return _Answer(_mapping(response.data), response.headers)
+        except Exception as error:  # noqa: BLE001 - judged by _fail, which raises
+            if call.refusal is not None:
+                raise call.refusal from None
+            _fail(method, error, uncertain=changes and call.sent)
+        finally:
+            _current.reset(token)
+            metrics.CALL_SECONDS.labels("slack", method).observe(time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    data: Json
+    headers: Mapping[str, Any]
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _scopes(headers: Mapping[str, Any]) -> frozenset[str] | None:
+    listed = next((v for k, v in headers.items() if k.lower() == "x-oauth-scopes"), None)
+    if listed is None:
+        return None
+    return frozenset(scope.strip() for scope in str(listed).split(",") if scope.strip())
+
+
+def _fail(method: str, error: Exception, *, uncertain: bool) -> NoReturn:
+    """Raise our kind of failure. `uncertain`: it might have happened, unless Slack says no."""
+    if isinstance(error, SlackApiError):
+        raise _refusal(method, error.response, uncertain=uncertain) from None
+    known = (aiohttp.ClientError, SlackClientError, OSError, TimeoutError, AttributeError)
+    # slack_sdk stumbles with an AttributeError over an answer that is plain text.
+    if not isinstance(error, known):
+        raise error
+    raise _unknown(method, type(error).__name__, uncertain=uncertain) from None
+
+
+def _refusal(method: str, response: Any, *, uncertain: bool) -> Failure:
+    """What an answer means. One that is not JSON comes as aiohttp's response, not the SDK's."""
+    status: int = getattr(response, "status_code", 0) or getattr(response, "status", 0)
+    data = _mapping(getattr(response, "data", None))
+    code = str(data.get("error") or f"http_{status}")
+    if status == 429:
+        return Temporary(method, code, _retry_after(response.headers))
+    if "error" not in data or status >= 500:
+        return _unknown(method, code, uncertain=uncertain and not 400 <= status < 500)
+    if code in _DONE_MAYBE:
+        return _unknown(method, code, uncertain=uncertain)
+    if code in _TEMPORARY:
+        return Temporary(method, code)
+    if code in _DENIED:
+        return Denied(method, code)
+    if code in _GONE or code.startswith("restricted_action"):
+        return Gone(method, code)
+    return Rejected(method, code)
+
+
+def _unknown(method: str, code: str, *, uncertain: bool) -> Failure:
+    return Uncertain(method, code) if uncertain else Temporary(method, code)
+
+
+def _retry_after(headers: Mapping[str, Any]) -> float | None:
+    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None
+
+
+def quiet_logger(name: str) -> logging.Logger:
+    """A logger for the SDKs that stays at WARNING: below it they log what people wrote."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.WARNING)
+    return logger

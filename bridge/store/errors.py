@@ -1,0 +1,74 @@
+"""What can go wrong with the store, in the words of the ports, and never with what was stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions as redis_errors
+
+from bridge.core.errors import StoreAway
+
+
+class Unreadable(Exception):
+    """A record that cannot be read: no key opens it, it is damaged, or a newer version wrote it."""
+
+
+# Redis errors begin with a code. Up to Redis 6.2 an error inside a script carries it further on:
+# "ERR Error running script (call to f_…): @user_script:9: -OOM command not allowed …".
+_CODE = re.compile(r"(?:^|[\s-])([A-Z]{4,}|OOM)(?=\s)")
+
+_MEANINGS = {
+    "LOADING": "Redis is still loading its data",
+    "READONLY": "Redis is a read-only replica, not the primary",
+    "OOM": "Redis is out of memory (maxmemory)",
+    "MISCONF": "Redis cannot write to its disk",
+    "NOAUTH": "Redis asks for a password: none is set in REDIS_URL",
+    "WRONGPASS": "Redis refuses the user or password of REDIS_URL",
+    "NOPERM": "the Redis user lacks a permission that the bridge needs",
+    "NOREPLICAS": "Redis has too few replicas to accept writes",
+    "MASTERDOWN": "Redis is a replica that lost its primary",
+    "BUSY": "Redis is busy with somebody's script",
+}
+
+# Types that redis-py makes of errors whose code it strips from the message.
+_TYPES: tuple[tuple[type[Exception], str], ...] = (
+    (redis_errors.BusyLoadingError, _MEANINGS["LOADING"]),
+    (redis_errors.ReadOnlyError, _MEANINGS["READONLY"]),
+    (redis_errors.OutOfMemoryError, _MEANINGS["OOM"]),
+    (redis_errors.NoPermissionError, _MEANINGS["NOPERM"]),
+    (redis_errors.MasterDownError, _MEANINGS["MASTERDOWN"]),
+    (redis_errors.AuthenticationError, _MEANINGS["WRONGPASS"]),
+    (redis_errors.AuthenticationWrongNumberOfArgsError, _MEANINGS["WRONGPASS"]),
+    (redis_errors.MaxConnectionsError, "all connections to Redis are in use"),
+    (redis_errors.TimeoutError, "Redis does not answer in time"),
+)
+
+
+def describe(error: BaseException) -> str:
+    """Name the kind of failure. The error's own text is not repeated: it may quote arguments."""
+    if isinstance(error.__cause__, redis_errors.RedisError):
+        # What fails while a connection is made comes wrapped in a plain ConnectionError.
+        return describe(error.__cause__)
+    for code in _CODE.findall(str(error)):
+        if code in _MEANINGS:
+            return _MEANINGS[code]
+    if isinstance(error, redis_errors.AuthenticationError) and "HELLO" in str(error):
+        return _MEANINGS["NOAUTH"]
+    for kind, meaning in _TYPES:
+        if isinstance(error, kind):
+            return meaning
+    if isinstance(error, redis_errors.ConnectionError | OSError):
+        return "Redis cannot be reached"
+    return f"Redis refuses a command ({type(error).__name__})"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn every failure of Redis into StoreAway. Whether the call took effect is then unknown."""
+    try:
+        yield
+    except (redis_errors.RedisError, OSError) as error:
+        # `from None`: the cause's text may quote what was being stored.
+        raise StoreAway(describe(error)) from None

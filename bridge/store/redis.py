@@ -1,0 +1,319 @@
+"""The Store on one Redis (or Valkey) primary, 6.2 or newer. Keys and scripts live only here.
+
+    seen:{event key}       a dedupe key, with expiry
+    lane:{conversation}    hash: event id -> sealed event that waits
+    conv:{conversation}    hash: state, mark (sealed), marked (when; Redis time)
+    place:{place}          its owner's incarnation
+    lease:{incarnation}    there while that replica lives
+    owned:{incarnation}    set of the places it took
+    pending:{place}        set of conversations whose lane is not empty
+    active:{place}         set of conversations that are active
+    owner:{incarnation}    channel: events that others took in for its places
+    members                set of incarnations that may own something
+    waiting                sorted set of places with waiting events
+
+Nothing is retried here: a call whose answer was lost may have taken effect, and whoever repeats it
+is told what is true by then (`accept` a repeat, `claim` every place that is ours).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from bridge import metrics
+from bridge.core.errors import NotOwner, StoreAway
+from bridge.core.events import Incoming
+from bridge.core.model import Conversation, ConversationId, Mark, Place
+from bridge.core.ports import Accepted, Intake, Kept, Renewal
+from bridge.store import records
+from bridge.store.crypto import Box
+from bridge.store.errors import Unreadable, translated
+
+_SEEN_SECONDS: Final = 26 * 3600.0
+_RETENTION_SECONDS: Final = 30 * 24 * 3600.0
+_RECONNECT_SECONDS: Final = 1.0
+_PENDING_TOLD: Final = 100
+_PENDING_LOOKED_AT: Final = 1000
+_CLAIM_LOOKED_AT: Final = 500
+_LOAD_BATCH: Final = 50
+
+log = logging.getLogger(__name__)
+
+Argument = str | bytes | int
+
+
+def connect(
+    url: str = "",
+    *,
+    unix_socket: str | Path = "",
+    connections: int = 32,
+    timeout_seconds: float = 2.0,
+) -> redis.Redis:
+    """A client for a `redis://`, `rediss://` or `unix://` URL, or for a Unix socket.
+
+    Retries are off: see above. A Redis that hangs is noticed within `timeout_seconds`. No more than
+    `connections` commands are in the air; further ones wait for their turn, as long.
+    """
+    pool = redis.BlockingConnectionPool.from_url(
+        url or f"unix://{quote(str(unix_socket))}",
+        max_connections=connections,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        protocol=3,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+class _Script:
+    """A Lua script, run by its hash: one round trip, unless Redis does not know it yet."""
+
+    def __init__(self, client: redis.Redis, name: str, *leading: Argument) -> None:
+        folder = resources.files("bridge.store") / "scripts"
+        source = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self._run = client.register_script(source)
+        self._leading = leading
+        self._seconds = metrics.CALL_SECONDS.labels("redis", name)
+
+    async def __call__(self, *arguments: Argument) -> Any:
+        with translated(), self._seconds.time():
+            return await self._run(args=(*self._leading, *arguments))
+
+
+class RedisStore:
+    """`ports.Store`. `incarnation` is this process's random id, `prefix` the first part of every
+    key. `unreadable` is told the id of each record that cannot be read; records are never deleted
+    for that. The caller closes the client by `close`.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        box: Box,
+        incarnation: str,
+        lease_seconds: float,
+        prefix: str = "bridge",
+        seen_seconds: float = _SEEN_SECONDS,
+        retention_seconds: float = _RETENTION_SECONDS,
+        unreadable: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._box = box
+        self._incarnation = incarnation
+        self._prefix = prefix
+        self._lease_ms = round(lease_seconds * 1000)
+        self._seen_ms = round(seen_seconds * 1000)
+        self._retention_ms = round(retention_seconds * 1000)
+        self._unreadable = unreadable
+        self._claim_in_doubt = False
+        self._accept = self._script("accept")
+        self._settle = self._script("settle")
+        self._mark = self._script("mark")
+        self._forget = self._script("forget")
+        self._renew = self._script("renew")
+        self._claim = self._script("claim")
+
+    def _script(self, name: str) -> _Script:
+        return _Script(self._client, name, self._prefix, self._incarnation)
+
+    def _key(self, kind: str, name: object) -> str:
+        return f"{self._prefix}:{kind}:{name}"
+
+    # --- the way of an event -------------------------------------------------------------------
+
+    async def accept(self, incoming: Incoming) -> Accepted:
+        """See `ports.Store`. After StoreAway the event may be stored all the same."""
+        intake, mine = await self._accept(
+            str(incoming.conversation.place),
+            str(incoming.conversation),
+            incoming.id,
+            self._box.seal(records.dump_incoming(incoming)),
+            int(incoming.opens),
+            self._seen_ms,
+            *incoming.keys,
+        )
+        return Accepted(Intake(intake.decode()), mine == 1)
+
+    async def settle(
+        self, conversation: Conversation, done: Sequence[str] = (), unmark: bool = False
+    ) -> None:
+        """See `ports.Store`. Repeating it is harmless."""
+        id_ = conversation.id
+        written = await self._settle(
+            str(id_.place),
+            str(id_),
+            self._box.seal(records.dump_conversation(conversation)),
+            int(conversation.active),
+            int(unmark),
+            self._retention_ms,
+            *done,
+        )
+        _check_owner(id_, written)
+
+    async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:
+        """See `ports.Store`. Repeating it moves the time."""
+        mark = Mark(tuple(ids), 0.0, since)
+        time = await self._mark(
+            str(conversation.place), str(conversation), self._box.seal(records.dump_mark(mark))
+        )
+        _check_owner(conversation, time)
+        return replace(mark, at=float(time))
+
+    async def forget(self, conversation: ConversationId, done: Sequence[str]) -> None:
+        """See `ports.Store`. Repeating it is harmless."""
+        written = await self._forget(str(conversation.place), str(conversation), *done)
+        _check_owner(conversation, written)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def load(self, conversation: ConversationId) -> Kept:
+        """See `ports.Store`. Raises Unreadable where the state or the mark cannot be read; a lane
+        event that cannot is reported and left out."""
+        [answer] = await self._fetch([conversation])
+        return self._kept(conversation, *answer)
+
+    async def load_place(self, place: Place) -> Sequence[Kept]:
+        """See `ports.Store`. What cannot be read is reported and left out."""
+        names = await self._members(self._key("active", place), self._key("pending", place))
+        ids = sorted((ConversationId.parse(name.decode()) for name in names), key=str)
+        kept = []
+        for start in range(0, len(ids), _LOAD_BATCH):
+            batch = ids[start : start + _LOAD_BATCH]
+            for id_, answer in zip(batch, await self._fetch(batch), strict=True):
+                try:
+                    kept.append(self._kept(id_, *answer))
+                except Unreadable as error:
+                    self._report(str(id_), error)
+        return kept
+
+    async def _members(self, *keys: str) -> set[bytes]:
+        with translated():
+            # redis-py types the answer for clients that decode, too.
+            return cast("set[bytes]", await self._client.sunion(list(keys)))
+
+    async def _fetch(
+        self, ids: Sequence[ConversationId]
+    ) -> list[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
+        """State and lane of each, in one round trip and as of one moment."""
+        with translated():
+            async with self._client.pipeline(transaction=True) as pipe:
+                for id_ in ids:
+                    pipe.execute_command("HGETALL", self._key("conv", id_))
+                    pipe.execute_command("HGETALL", self._key("lane", id_))
+                answers = await pipe.execute()
+        return list(zip(answers[::2], answers[1::2], strict=True))
+
+    def _kept(
+        self, id_: ConversationId, fields: Mapping[bytes, bytes], lane: Mapping[bytes, bytes]
+    ) -> Kept:
+        state, sealed_mark = fields.get(b"state"), fields.get(b"mark")
+        conversation, mark = Conversation(id_), None
+        if state is not None:
+            conversation = records.read_conversation(self._box.open(state))
+        if sealed_mark is not None:
+            mark = records.read_mark(self._box.open(sealed_mark))
+            mark = replace(mark, at=float(fields[b"marked"]))
+        return Kept(conversation, mark, tuple(self._readable(lane.values(), str(id_))))
+
+    def _readable(self, sealed: Iterable[bytes], whose: str) -> Iterable[Incoming]:
+        for record in sealed:
+            try:
+                yield records.read_incoming(self._box.open(record))
+            except Unreadable as error:
+                self._report(whose, error)
+
+    def _report(self, whose: str, error: Unreadable) -> None:
+        log.error("store.unreadable", extra={"conversation": whose, "reason": str(error)})
+        self._unreadable(whose)
+
+    # --- ownership -----------------------------------------------------------------------------
+
+    async def renew(self) -> Renewal:
+        """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
+        held, time, *places = await self._renew(self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT)
+        return Renewal(held == 1, _places(places), float(time))
+
+    async def claim(self, limit: int) -> Sequence[Place]:
+        """See `ports.Store`. After a claim whose answer was lost, every place of ours is told
+        again, whatever the limit, because nobody knows which of them that claim took."""
+        if self._claim_in_doubt:
+            owned = await self._members(self._key("owned", self._incarnation))
+            self._claim_in_doubt = False
+            return _places(owned)
+        claimed: list[Place] = []
+        more = True
+        self._claim_in_doubt = True
+        while more and len(claimed) < limit:
+            more, *places = await self._claim(limit - len(claimed), _CLAIM_LOOKED_AT)
+            claimed += _places(places)
+        self._claim_in_doubt = False
+        return claimed
+
+    async def release(self) -> None:
+        """See `ports.Store`. Whose lease is gone owns nothing: others claim it from there."""
+        with translated():
+            await self._client.delete(self._key("lease", self._incarnation))
+
+    async def run_id(self) -> str:
+        """Which Redis process answers: another one may have lost the last writes."""
+        with translated():
+            info = await self._client.info("server")
+        return str(info["run_id"])
+
+    # --- the channel ---------------------------------------------------------------------------
+
+    async def arrivals(self) -> AsyncIterator[Incoming]:
+        """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
+        comes by way of `renew`."""
+        while True:
+            try:
+                async with aclosing(self._subscription()) as messages:
+                    async for record in messages:
+                        for incoming in self._readable([record], "arrival"):
+                            yield incoming
+            except StoreAway as error:
+                log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _subscription(self) -> AsyncGenerator[bytes]:
+        async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+            with translated():
+                await channel.subscribe(self._key("owner", self._incarnation))
+            while True:
+                with translated():
+                    message = await channel.get_message(timeout=None)
+                if message is not None:
+                    yield message["data"]
+
+    async def ping(self) -> None:
+        """Raise StoreAway where Redis does not answer."""
+        with translated():
+            await self._client.ping()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+
+def _check_owner(conversation: ConversationId, answer: object) -> None:
+    if answer == 0:
+        raise NotOwner(f"{conversation.place} is not ours")
+
+
+def _places(names: Iterable[bytes]) -> tuple[Place, ...]:
+    # A place is written like the start of a conversation's id.
+    return tuple(ConversationId.parse(f"{name.decode()}:").place for name in names)

@@ -1,0 +1,58 @@
+-- Stands in front of every script. ARGV[1] is the prefix of all keys, ARGV[2] the caller's
+-- incarnation. Keys are computed here, not declared: there is one primary and no cluster.
+-- In a script that writes, the first write is one that Redis refuses when it is out of memory:
+-- only the first is checked, so a script happens as a whole or not at all.
+
+local me = ARGV[2]
+
+local function key(kind, name)
+  return ARGV[1] .. ':' .. kind .. ':' .. name
+end
+
+local members = ARGV[1] .. ':members' -- incarnations that may own something
+local waiting = ARGV[1] .. ':waiting' -- places with lane events, by when they were last told of
+
+local function exists(...)
+  return redis.call('EXISTS', ...) > 0
+end
+
+local function alive(incarnation)
+  return incarnation and exists(key('lease', incarnation))
+end
+
+local function owner_of(place)
+  return redis.call('GET', key('place', place))
+end
+
+local function mine(place)
+  return owner_of(place) == me and alive(me)
+end
+
+local function take(place, from)
+  redis.call('SET', key('place', place), me)
+  redis.call('SADD', key('owned', me), place)
+  redis.call('SADD', members, me)
+  if from and from ~= me then
+    redis.call('SREM', key('owned', from), place)
+  end
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
+end
+
+local function drop_events(place, conversation, first)
+  local lane = key('lane', conversation)
+  for i = first, #ARGV do
+    redis.call('HDEL', lane, ARGV[i])
+  end
+  local empty = not exists(lane)
+  if empty then
+    redis.call('SREM', key('pending', place), conversation)
+    if not exists(key('pending', place)) then
+      redis.call('ZREM', waiting, place)
+    end
+  end
+  return empty
+end

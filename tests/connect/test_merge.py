@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.connect.merge import HELD, Merger
+from bridge.core.model import Item, ItemKind, Seen
+
+
+def item(number: int, time: float | None = None) -> Item:
+    return Item(f"i{number}", float(number if time is None else time), ItemKind.MESSAGE)
+
+
+def ids(items: list[Item]) -> list[str]:
+    return [each.id for each in items]
+
+
+def test_what_comes_in_the_wrong_order_within_the_window_goes_out_in_the_right_one() -> None:
+    merger = Merger()
+    merger.heard(item(2), due=10.1)
+    merger.heard(item(1), due=10.2)
+    assert ids(merger.release(10.0)) == []
+    assert merger.next_due == 10.1
+    assert ids(merger.release(10.1)) == ["i1", "i2"]
+    assert merger.next_due == HELD
+
+
+def test_what_is_not_due_yet_and_newer_goes_on_waiting() -> None:
+    merger = Merger()
+    merger.heard(item(1), due=10.1)
+    merger.heard(item(2), due=10.15)
+    assert ids(merger.release(10.1)) == ["i1"]
+    assert ids(merger.release(10.15)) == ["i2"]
+
+
+def test_what_comes_too_late_still_goes_out_once() -> None:
+    merger = Merger()
+    merger.heard(item(2), due=0)
+    assert ids(merger.release(0)) == ["i2"]
+    merger.heard(item(1), due=0)
+    merger.heard(item(1), due=0)
+    merger.read([item(1), item(2)], now=0)
+    assert ids(merger.release(0)) == ["i1"]
+    assert ids(merger.release(1)) == []
+
+
+def test_held_frames_wait_for_the_gap_unless_the_transcript_has_them() -> None:
+    merger = Merger([Seen("i1", 1.0)])
+    merger.heard(item(5), due=HELD)
+    merger.heard(item(3), due=HELD)
+    assert ids(merger.release(1000)) == []
+    merger.read([item(1), item(2), item(4)], now=5)
+    assert ids(merger.release(5)) == ["i2", "i3", "i4"]
+    merger.let_go(due=6)
+    assert ids(merger.release(6)) == ["i5"]
+
+
+def test_nothing_seen_before_means_reading_from_the_start() -> None:
+    assert Merger().floor == float("-inf")
+    assert Merger([Seen("i1", 1000.0), Seen("i2", 900.0)], lookback=300).floor == 700.0
+
+
+def test_what_the_transcript_shows_from_before_the_lookback_is_old_news() -> None:
+    merger = Merger([Seen("i1000", 1000.0)], lookback=300)
+    merger.read([item(600), item(800), item(1000)], now=0)
+    assert ids(merger.release(0)) == ["i800"]
+
+
+def test_a_frame_is_news_however_old_its_time() -> None:
+    merger = Merger([Seen("i1000", 1000.0)], lookback=300)
+    merger.heard(item(1), due=0)
+    assert ids(merger.release(0)) == ["i1"]
+
+
+def test_memory_is_bounded_and_what_was_forgotten_does_not_come_again() -> None:
+    merger = Merger(lookback=10, keep=5)
+    everything = [item(number) for number in range(1000)]
+    merger.read(everything, now=0)
+    assert len(merger.release(0)) == 1000
+    merger.read(everything, now=1)
+    assert merger.release(1) == []
+    assert len(merger._known) < 20
+
+
+numbers = st.integers(min_value=0, max_value=15)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("heard"), numbers, st.floats(min_value=0, max_value=3)),
+        st.tuples(st.just("read"), st.lists(numbers, max_size=8), st.just(0.0)),
+        st.tuples(st.just("held"), numbers, st.just(0.0)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps, st.lists(numbers, max_size=5))
+def test_each_item_goes_out_once_and_each_release_is_in_order(
+    steps: list[tuple[str, int | list[int], float]], seen: list[int]
+) -> None:
+    merger = Merger([Seen(f"i{number}", float(number)) for number in seen])
+    came, out = set[str](), list[str]()
+    for clock, (how, what, wait) in enumerate(steps):
+        if isinstance(what, list):
+            merger.read([item(number) for number in what], now=clock)
+            came |= {f"i{number}" for number in what}
+        else:
+            merger.heard(item(what), HELD if how == "held" else clock + wait)
+            came.add(f"i{what}")
+        batch = merger.release(clock)
+        times = [each.time for each in batch]
+        assert times == sorted(times)
+        waiting = [each.item.time for each in merger._waiting.values()]
+        assert not batch or all(time > times[-1] for time in waiting)
+        out += ids(batch)
+    out += ids(merger.release(HELD))
+    assert len(out) == len(set(out))
+    assert set(out) == came - {f"i{number}" for number in seen}
+    assert len(merger) == 0

@@ -1,0 +1,110 @@
+"""Redis for tests: real ones, stand-ins, and stores that share one."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fakeredis
+import redis.asyncio as redis
+from cryptography.fernet import Fernet
+
+from bridge.core.events import Incoming, Wrote
+from bridge.core.model import ConversationId, CustomerMessage, Place, Workspace
+from bridge.store import embedded
+from bridge.store.crypto import Box
+from bridge.store.redis import RedisStore, connect
+
+KEY = Fernet.generate_key().decode()
+
+
+@asynccontextmanager
+async def real_redis() -> AsyncIterator[Path]:
+    """A real, empty Redis of its own; yields its Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="bridge-") as folder:
+        async with embedded.server(Path(folder)) as socket:
+            yield socket
+
+
+def append_only_file(data_dir: Path) -> Path:
+    """Where a real server notes every command that changes anything (Redis 7 moved it)."""
+    [path] = data_dir.rglob("*.aof")
+    return path
+
+
+@dataclass
+class Backend:
+    """One Redis, and stores on it as several replicas would have them."""
+
+    new_client: Callable[[], redis.Redis]
+    stack: AsyncExitStack
+    unreadable: list[str] = field(default_factory=list)
+
+    def client(self) -> redis.Redis:
+        client = self.new_client()
+        self.stack.push_async_callback(client.aclose)
+        return client
+
+    def store(
+        self, incarnation: str, *, lease_seconds: float = 30.0, key: str = KEY, prefix: str = "t"
+    ) -> RedisStore:
+        return RedisStore(
+            self.client(),
+            box=Box(key),
+            incarnation=incarnation,
+            prefix=prefix,
+            lease_seconds=lease_seconds,
+            unreadable=self.unreadable.append,
+        )
+
+    async def replica(self, incarnation: str) -> RedisStore:
+        """A store whose lease has begun."""
+        store = self.store(incarnation)
+        await store.renew()
+        return store
+
+
+@asynccontextmanager
+async def fake_backend() -> AsyncIterator[Backend]:
+    server = fakeredis.FakeServer()
+    async with AsyncExitStack() as stack:
+        yield Backend(lambda: fakeredis.FakeAsyncRedis(server=server), stack)
+
+
+@asynccontextmanager
+async def real_backend() -> AsyncIterator[Backend]:
+    async with real_redis() as socket, AsyncExitStack() as stack:
+        yield Backend(lambda: connect(unix_socket=socket), stack)
+
+
+def place(channel: str = "C1") -> Place:
+    return Place(Workspace("T1"), channel)
+
+
+def thread(channel: str = "C1", ts: str = "1700000000.000100") -> ConversationId:
+    return ConversationId(place(channel), ts)
+
+
+def wrote(
+    conversation: ConversationId,
+    number: int = 1,
+    *,
+    text: str = "hello",
+    opens: bool = True,
+    keys: tuple[str, ...] = (),
+) -> Incoming:
+    """A message, `number` telling it from others of its conversation."""
+    ts = f"17000000{number:02d}.000200"
+    keys = keys or (f"{conversation}/{ts}", f"{conversation}/client-{number}")
+    return Incoming(conversation, Wrote(CustomerMessage(ts, ts, "U1", text)), keys, opens)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait until the condition holds; fail after the deadline."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # the condition lies in another process
+            await asyncio.sleep(0.01)

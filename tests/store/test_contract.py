@@ -1,0 +1,482 @@
+"""What the Store promises, on a stand-in and on a real server alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from cryptography.fernet import Fernet
+
+from bridge.core.errors import NotOwner, StoreAway
+from bridge.core.events import AskedToEnd, AskedToReopen, Incoming
+from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
+from bridge.core.ports import Accepted, Intake
+from bridge.store import redis as store_module
+from bridge.store.errors import Unreadable
+from bridge.store.redis import RedisStore
+from tests.store.support import (
+    Backend,
+    eventually,
+    fake_backend,
+    place,
+    real_backend,
+    thread,
+    wrote,
+)
+
+MINE = Accepted(Intake.STORED, mine=True)
+THEIRS = Accepted(Intake.STORED, mine=False)
+
+
+@pytest.fixture(params=["fake", "real"])
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    async with fake_backend() if request.param == "fake" else real_backend() as backend:
+        yield backend
+
+
+@pytest.fixture
+async def store(backend: Backend) -> RedisStore:
+    return await backend.replica("one")
+
+
+async def expire(backend: Backend, incarnation: str) -> None:
+    """Let a replica's lease run out."""
+    client = backend.client()
+    await backend.store(incarnation, lease_seconds=0.02).renew()
+
+    async def gone() -> bool:
+        return await client.exists(f"t:lease:{incarnation}") == 0
+
+    await eventually(gone)
+
+
+async def next_arrival(
+    backend: Backend, owner: RedisStore, incarnation: str
+) -> asyncio.Task[Incoming]:
+    """Begin to listen; returns when the subscription stands."""
+    client = backend.client()
+
+    async def first() -> Incoming:
+        return await anext(owner.arrivals())
+
+    task = asyncio.create_task(first())
+
+    async def subscribed() -> bool:
+        channel = f"t:owner:{incarnation}"
+        return dict(await client.pubsub_numsub(channel)) == {channel.encode(): 1}
+
+    await eventually(subscribed)
+    return task
+
+
+# --- accept ------------------------------------------------------------------------------------
+
+
+async def test_an_event_is_stored_once_and_found_in_its_lane(store: RedisStore) -> None:
+    event = wrote(thread())
+    assert await store.accept(event) == MINE
+    assert await store.accept(event) == Accepted(Intake.REPEAT, mine=True)
+    kept = await store.load(thread())
+    assert kept.lane == (event,)
+    assert kept.conversation == Conversation(thread())
+    assert kept.mark is None
+
+
+@pytest.mark.parametrize(
+    "event", [AskedToEnd("1700000000.1", "U1"), AskedToReopen("1700000000.1", "U1")]
+)
+async def test_buttons_come_back_as_what_they_were(
+    store: RedisStore, event: AskedToEnd | AskedToReopen
+) -> None:
+    incoming = Incoming(thread(), event, ("click",), opens=True)
+    await store.accept(incoming)
+    assert (await store.load(thread())).lane == (incoming,)
+
+
+async def test_every_key_alone_tells_a_repeat_and_a_repeat_teaches_its_other_keys(
+    store: RedisStore,
+) -> None:
+    assert await store.accept(wrote(thread(), 1, keys=("a", "b"))) == MINE
+    for keys in (("b", "c"), ("c", "d"), ("a",), ("d",)):
+        answer = await store.accept(wrote(thread(), 2, keys=keys))
+        assert answer.intake is Intake.REPEAT
+    assert len((await store.load(thread())).lane) == 1
+
+
+async def test_a_settled_event_is_still_known(store: RedisStore) -> None:
+    event = wrote(thread())
+    await store.accept(event)
+    await store.settle(Conversation(thread(), Phase.OPEN), [event.id])
+    assert (await store.accept(event)).intake is Intake.REPEAT
+    assert (await store.load(thread())).lane == ()
+
+
+async def test_a_stranger_leaves_no_trace(backend: Backend, store: RedisStore) -> None:
+    client = backend.client()
+    before = sorted(await client.keys("*"))
+    answer = await store.accept(wrote(thread(), opens=False))
+    assert answer == Accepted(Intake.STRANGER, mine=False)
+    assert sorted(await client.keys("*")) == before
+    assert await store.accept(wrote(thread(), opens=True)) == MINE
+
+
+async def test_what_opens_nothing_joins_a_waiting_lane_or_a_known_conversation(
+    store: RedisStore,
+) -> None:
+    first, second, third = (wrote(thread(), n, opens=n == 1) for n in (1, 2, 3))
+    await store.accept(first)
+    assert await store.accept(second) == MINE
+    await store.settle(Conversation(thread(), Phase.ENDED), [first.id, second.id])
+    assert await store.accept(third) == MINE
+    assert (await store.load(thread())).lane == (third,)
+
+
+async def test_the_first_to_accept_owns_the_place_and_hears_what_others_accept(
+    backend: Backend,
+) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    assert await one.accept(wrote(thread(), 1)) == MINE
+    arrival = await next_arrival(backend, one, "one")
+    event = wrote(thread(ts="1700000099.000100"), 2, text="from the other")
+    assert await two.accept(event) == THEIRS
+    async with asyncio.timeout(5):
+        assert await arrival == event
+
+
+async def test_a_repeat_is_not_told_to_the_owner(backend: Backend) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    known, new = wrote(thread(), 1), wrote(thread(), 2)
+    await one.accept(known)
+    arrival = await next_arrival(backend, one, "one")
+    assert await two.accept(known) == Accepted(Intake.REPEAT, mine=False)
+    await two.accept(new)
+    async with asyncio.timeout(5):
+        assert await arrival == new
+
+
+async def test_accepting_takes_a_place_from_an_owner_whose_lease_expired(backend: Backend) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    await one.accept(wrote(thread(), 1))
+    await expire(backend, "one")
+    assert await two.accept(wrote(thread(), 2)) == MINE
+    with pytest.raises(NotOwner):
+        await one.settle(Conversation(thread(), Phase.OPEN))
+    await one.renew()
+    with pytest.raises(NotOwner):  # the lease alone does not bring the place back
+        await one.settle(Conversation(thread(), Phase.OPEN))
+    assert await two.claim(10) == []
+    assert len((await two.load(thread())).lane) == 2
+
+
+async def test_without_a_lease_an_event_is_stored_but_the_place_is_nobodys(
+    backend: Backend,
+) -> None:
+    one, two = backend.store("one"), await backend.replica("two")
+    assert await one.accept(wrote(thread())) == THEIRS
+    with pytest.raises(NotOwner):
+        await one.settle(Conversation(thread(), Phase.OPEN))
+    assert (await two.renew()).pending == (place(),)
+    assert await two.claim(10) == [place()]
+    assert [kept.conversation.id for kept in await two.load_place(place())] == [thread()]
+
+
+async def test_two_bridges_can_share_a_redis(backend: Backend) -> None:
+    one = backend.store("one", prefix="t")
+    other = backend.store("one", prefix="u")
+    await one.renew()
+    await other.renew()
+    assert await one.accept(wrote(thread())) == MINE
+    assert await other.accept(wrote(thread())) == MINE
+    assert await other.claim(10) == []
+
+
+# --- settle, mark, forget ----------------------------------------------------------------------
+
+
+async def test_settle_writes_the_state_and_removes_only_what_is_done(store: RedisStore) -> None:
+    first, second = wrote(thread(), 1), wrote(thread(), 2)
+    await store.accept(first)
+    await store.accept(second)
+    contact = Contact("c", "p", "token", "connection", 1700000000.25, connected=True)
+    state = Conversation(thread(), Phase.OPEN, generation=2, contact=contact)
+    await store.settle(state, [first.id])
+    kept = await store.load(thread())
+    assert kept.conversation == state
+    assert kept.lane == (second,)
+    later = replace(state, generation=3)
+    await store.settle(later, [first.id, second.id])
+    kept = await store.load(thread())
+    assert kept.conversation == later
+    assert kept.lane == ()
+
+
+async def test_a_mark_stays_until_it_is_dropped(store: RedisStore) -> None:
+    await store.accept(wrote(thread()))
+    before = (await store.renew()).redis_time
+    mark = await store.mark(thread(), ["item-1", "item-2"], "1700000000.5")
+    after = (await store.renew()).redis_time
+    assert before <= mark.at <= after
+    assert (mark.ids, mark.since) == (("item-1", "item-2"), "1700000000.5")
+    assert (await store.load(thread())).mark == mark
+    await store.settle(Conversation(thread(), Phase.OPEN))
+    assert (await store.load(thread())).mark == mark
+    await store.settle(Conversation(thread(), Phase.OPEN), unmark=True)
+    assert (await store.load(thread())).mark is None
+
+
+async def test_a_conversation_is_kept_for_ever_while_active_or_waiting(
+    backend: Backend, store: RedisStore
+) -> None:
+    client = backend.client()
+    event = wrote(thread(), 1)
+    await store.accept(event)
+    await store.settle(Conversation(thread(), Phase.OPEN), [event.id])
+    assert await client.ttl(f"t:conv:{thread()}") == -1
+    await store.settle(Conversation(thread(), Phase.ENDED))
+    assert 29 * 86400 < await client.ttl(f"t:conv:{thread()}") <= 30 * 86400
+    await store.accept(wrote(thread(), 2))
+    assert await client.ttl(f"t:conv:{thread()}") == -1
+    await store.settle(Conversation(thread(), Phase.ENDED))
+    assert await client.ttl(f"t:conv:{thread()}") == -1
+
+
+async def test_forget_leaves_nothing_but_the_keys(backend: Backend, store: RedisStore) -> None:
+    event = wrote(thread())
+    await store.accept(event)
+    await store.mark(thread(), ["x"], "")
+    await store.settle(Conversation(thread(), Phase.OPEN))
+    await store.forget(thread(), [event.id])
+    assert await store.load_place(place()) == []
+    assert (await store.renew()).pending == ()
+    assert await backend.client().keys(f"t:[cl]*:{thread()}") == []
+    assert (await store.accept(event)).intake is Intake.REPEAT
+    assert (await store.accept(wrote(thread(), 2, opens=False))).intake is Intake.STRANGER
+
+
+async def test_forget_keeps_a_conversation_that_got_more_events(store: RedisStore) -> None:
+    first, second = wrote(thread(), 1), wrote(thread(), 2)
+    await store.accept(first)
+    await store.accept(second)
+    await store.settle(Conversation(thread(), Phase.OPEN))
+    await store.forget(thread(), [first.id])
+    kept = await store.load(thread())
+    assert kept.lane == (second,)
+    assert kept.conversation.phase is Phase.OPEN
+
+
+async def test_every_write_is_refused_to_others(backend: Backend, store: RedisStore) -> None:
+    event = wrote(thread())
+    await store.accept(event)
+    await store.settle(Conversation(thread(), Phase.OPEN))
+    kept = await store.load(thread())
+    other = await backend.replica("other")
+    with pytest.raises(NotOwner):
+        await other.settle(Conversation(thread(), Phase.ENDED), [event.id], unmark=True)
+    with pytest.raises(NotOwner):
+        await other.mark(thread(), ["x"], "")
+    with pytest.raises(NotOwner):
+        await other.forget(thread(), [event.id])
+    assert await store.load(thread()) == kept
+
+
+async def test_an_owner_without_a_lease_is_refused_until_it_is_back(backend: Backend) -> None:
+    store = await backend.replica("one")
+    await store.accept(wrote(thread()))
+    await expire(backend, "one")
+    with pytest.raises(NotOwner):
+        await store.settle(Conversation(thread(), Phase.OPEN))
+    with pytest.raises(NotOwner):
+        await store.mark(thread(), ["x"], "")
+    assert not (await store.renew()).held
+    await store.settle(Conversation(thread(), Phase.OPEN))
+    assert (await store.load(thread())).conversation.phase is Phase.OPEN
+
+
+# --- places ------------------------------------------------------------------------------------
+
+
+async def test_a_place_is_loaded_with_what_is_active_or_waiting(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_LOAD_BATCH", 2)
+    names = ["open", "owed", "ended", "waiting", "elsewhere"]
+    ids = {name: thread(ts=f"{n}.0") for n, name in enumerate(names)}
+    ids["elsewhere"] = thread("C2")
+    for id_ in ids.values():
+        await store.accept(wrote(id_))
+    notice = Notice("n", NoticeKind.ENDED)
+    for name, state in {
+        "open": Conversation(ids["open"], Phase.OPEN),
+        "owed": Conversation(ids["owed"], Phase.ENDED, owed=(notice,)),
+        "ended": Conversation(ids["ended"], Phase.ENDED),
+    }.items():
+        await store.settle(state, [wrote(ids[name]).id])
+    kept = {kept.conversation.id: kept for kept in await store.load_place(place())}
+    assert kept.keys() == {ids["open"], ids["owed"], ids["waiting"]}
+    assert kept[ids["owed"]].conversation.owed == (notice,)
+    assert kept[ids["waiting"]].lane == (wrote(ids["waiting"]),)
+    assert kept[ids["open"]].lane == ()
+
+
+async def test_renewal_tells_whether_the_lease_was_held(backend: Backend) -> None:
+    store = backend.store("one")
+    assert not (await store.renew()).held
+    assert (await store.renew()).held
+    await expire(backend, "one")
+    assert not (await store.renew()).held
+
+
+async def test_renewal_tells_of_waiting_places_unless_they_are_a_living_replicas(
+    backend: Backend,
+) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    dead = await backend.replica("dead")
+    await one.accept(wrote(thread("C1")))
+    await two.accept(wrote(thread("C2")))
+    await dead.accept(wrote(thread("C3")))
+    await one.accept(wrote(thread("C4"), 1))
+    await one.settle(Conversation(thread("C4"), Phase.OPEN), [wrote(thread("C4"), 1).id])
+    assert set((await one.renew()).pending) == {place("C1")}
+    await expire(backend, "dead")
+    assert set((await one.renew()).pending) == {place("C1"), place("C3")}
+    assert set((await two.renew()).pending) == {place("C2"), place("C3")}
+
+
+async def test_renewal_goes_on_where_the_last_one_stopped(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_PENDING_TOLD", 2)
+    everywhere = {place(f"C{n}") for n in range(5)}
+    for where in everywhere:
+        await store.accept(wrote(thread(where.channel)))
+    told = [(await store.renew()).pending for _ in range(3)]
+    assert [len(places) for places in told] == [2, 2, 2]
+    assert set().union(*told) == everywhere
+
+
+async def test_places_of_a_dead_replica_are_claimed_once_and_within_the_limit(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CLAIM_LOOKED_AT", 2)
+    dead = await backend.replica("dead")
+    one, two = await backend.replica("one"), await backend.replica("two")
+    everywhere = {place(f"C{n}") for n in range(7)}
+    for where in everywhere:
+        await dead.accept(wrote(thread(where.channel)))
+    assert await one.claim(10) == []
+    await dead.release()
+    first, second = await one.claim(4), await two.claim(10)
+    assert (len(first), len(second)) == (4, 3)
+    assert {*first, *second} == everywhere
+    assert await one.claim(10) == []
+    await one.settle(Conversation(thread(first[0].channel), Phase.OPEN))
+    with pytest.raises(NotOwner):
+        await one.settle(Conversation(thread(second[0].channel), Phase.OPEN))
+
+
+async def test_an_idle_place_is_not_claimed_and_opens_again_by_an_event(backend: Backend) -> None:
+    dead, one = await backend.replica("dead"), await backend.replica("one")
+    event = wrote(thread(), 1)
+    await dead.accept(event)
+    await dead.settle(Conversation(thread(), Phase.ENDED), [event.id])
+    await dead.release()
+    assert await one.claim(10) == []
+    assert await backend.client().exists(f"t:place:{place()}") == 0
+    assert await one.accept(wrote(thread(), 2, opens=False)) == MINE
+
+
+async def test_a_released_replica_writes_no_more(store: RedisStore) -> None:
+    await store.accept(wrote(thread()))
+    await store.release()
+    with pytest.raises(NotOwner):
+        await store.settle(Conversation(thread(), Phase.OPEN))
+
+
+async def test_who_has_no_lease_claims_nothing(backend: Backend) -> None:
+    dead, one = await backend.replica("dead"), backend.store("one")
+    await dead.accept(wrote(thread()))
+    await dead.release()
+    assert await one.claim(10) == []
+    await one.renew()
+    assert await one.claim(10) == [place()]
+
+
+async def test_a_replica_that_comes_back_keeps_what_nobody_claimed(backend: Backend) -> None:
+    slow, other = await backend.replica("slow"), await backend.replica("other")
+    for channel in ("C1", "C2"):
+        await slow.accept(wrote(thread(channel)))
+    await expire(backend, "slow")
+    [claimed] = await other.claim(1)
+    await slow.renew()
+    [left] = {place("C1"), place("C2")} - {claimed}
+    await slow.settle(Conversation(thread(left.channel), Phase.OPEN))
+    with pytest.raises(NotOwner):
+        await slow.settle(Conversation(thread(claimed.channel), Phase.OPEN))
+    assert await other.claim(10) == []
+
+
+async def test_a_claim_whose_answer_was_lost_is_told_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, one = await backend.replica("dead"), await backend.replica("one")
+    await dead.accept(wrote(thread()))
+    await dead.release()
+    claim = one._claim
+
+    async def lost(*arguments: store_module.Argument) -> list[bytes]:
+        await claim(*arguments)
+        raise StoreAway("the answer was lost")
+
+    monkeypatch.setattr(one, "_claim", lost)
+    with pytest.raises(StoreAway):
+        await one.claim(10)
+    monkeypatch.setattr(one, "_claim", claim)
+    assert await one.claim(10) == (place(),)
+    assert await one.claim(10) == []
+
+
+# --- what may happen to Redis ------------------------------------------------------------------
+
+
+async def test_scripts_are_loaded_again_where_redis_forgot_them(
+    backend: Backend, store: RedisStore
+) -> None:
+    event = wrote(thread())
+    client = backend.client()
+    await client.script_flush()
+    assert await store.accept(event) == MINE
+    await client.script_flush()
+    await store.settle(Conversation(thread(), Phase.OPEN), [event.id])
+    assert (await store.load(thread())).lane == ()
+
+
+async def test_a_rotated_key_still_opens_and_the_new_one_seals(backend: Backend) -> None:
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    before = backend.store("one", key=old)
+    await before.renew()
+    await before.accept(wrote(thread()))
+    between = backend.store("one", key=f"{new},{old}")
+    assert len((await between.load(thread())).lane) == 1
+    await between.settle(Conversation(thread(), Phase.OPEN), [wrote(thread()).id])
+    after = backend.store("one", key=new)
+    assert (await after.load(thread())).conversation.phase is Phase.OPEN
+
+
+async def test_what_no_key_opens_is_reported_left_out_and_left_alone(backend: Backend) -> None:
+    lost, store = backend.store("one", key=Fernet.generate_key().decode()), backend.store("one")
+    await store.renew()
+    unreadable, readable, half = thread(ts="1.0"), thread(ts="2.0"), thread(ts="3.0")
+    await lost.accept(wrote(unreadable))
+    await lost.settle(Conversation(unreadable, Phase.OPEN))
+    await store.accept(wrote(readable))
+    await lost.accept(wrote(half, 1))
+    await store.accept(wrote(half, 2))
+    kept = {kept.conversation.id: kept.lane for kept in await store.load_place(place())}
+    assert kept == {readable: (wrote(readable),), half: (wrote(half, 2),)}
+    assert sorted(backend.unreadable) == [str(unreadable), str(half)]
+    with pytest.raises(Unreadable):
+        await store.load(unreadable)
+    assert (await lost.load(unreadable)).conversation.phase is Phase.OPEN
+    assert len((await lost.load(half)).lane) == 1
