@@ -36,6 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument("--slack-port", type=int, default=0, help="0: any free port")
     sandbox.add_argument("--connect-port", type=int, default=0, help="0: any free port")
     sandbox.set_defaults(command=_sandbox)
+
+    demo = commands.add_parser("demo", help="service and sandbox together, to see and to play with")
+    demo.add_argument("--tour", action="store_true", help="only the scripted conversation")
+    demo.set_defaults(command=_demo)
     return parser
 
 
@@ -68,6 +72,12 @@ def _sandbox(arguments: argparse.Namespace) -> int:
     return _until_signal(
         lambda stop: serve(arguments.slack_port, arguments.connect_port, sys.stdout, stop)
     )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from bridge.demo.command import demo  # noqa: PLC0415
+
+    return _until_signal(lambda stop: demo(sys.stdout, stop, tour_only=arguments.tour))
 
 
 def _until_signal(work: Main) -> int:

@@ -30,6 +30,7 @@ from bridge.relay.worker import Worker
 from bridge.settings import Settings
 from bridge.slack.api import Api
 from bridge.slack.directory import Directory
+from bridge.slack.history import SlackHistory
 from bridge.slack.inbound import Intake, bolt_app, routes
 from bridge.slack.model import SlackSettings
 from bridge.slack.outbound import SlackSide
@@ -102,7 +103,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             redis_now=lease.redis_now,
             timing=_timing(settings),
         )
-        worker = Worker(kit, lease, clock)
+        worker = Worker(kit, lease, clock, SlackHistory(api, view, places))
+        if not settings.redis_url.get_secret_value():
+            await _insist("Redis", store.expel_others, clock)
         await _insist("Redis", worker.start, clock)
         stack.push_async_callback(worker.stop, settings.grace_seconds, pauses.stop)
 

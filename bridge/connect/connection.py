@@ -148,7 +148,7 @@ class ParticipantConnection:
                 await stream.read()
             finally:
                 # Where the socket is lost meanwhile, the rotation must not bring a second one.
-                if self._rotation is not None:
+                if self._rotation is not None and self._next is None:
                     self._rotation.cancel()
                 await stream.close()
 

@@ -70,9 +70,9 @@ class Inbound:
         """Every frame is heard from here on: read what came before."""
         if self._fill is not None:
             self._fill.cancel()
-        self._fill = asyncio.create_task(
-            self._fill_gap(Urgency.RECONNECT if gap else Urgency.ROUTINE)
-        )
+        # A gap that an earlier socket left open is one still.
+        gap = gap or self._gap is not None
+        self._fill = asyncio.create_task(self._catch_up_after(gap))
 
     def lost(self) -> bool:
         """Frames may be missed from here on. Returns whether there is more to hear."""
@@ -116,17 +116,20 @@ class Inbound:
         if self._fill is not None:
             await asyncio.gather(self._fill, return_exceptions=True)
 
-    async def _fill_gap(self, urgency: Urgency) -> None:
-        """Read the transcript, tell what was missed, and look once more for late items."""
+    async def _catch_up_after(self, gap: bool) -> None:
+        """Read the transcript and tell what was missed. After a gap look once more, because items
+        may appear late in it."""
         try:
             floor = self._merger.floor if self._gap is None else self._gap
+            urgency = Urgency.RECONNECT if gap else Urgency.ROUTINE
             items = await self._read_patiently(floor, urgency)
             self._gap = None
             self._merger.let_go(self._now() + self._window)
             self._take(items)
             self._listener.subscribed()
-            await self._clock.sleep(self._settings.late_read_seconds)
-            self._take(await self._read_patiently(self._merger.floor, Urgency.ROUTINE))
+            if gap:
+                await self._clock.sleep(self._settings.late_read_seconds)
+                self._take(await self._read_patiently(self._merger.floor, Urgency.ROUTINE))
         except Gone:
             log.info("Contact %s is over", self._credentials.contact_id)
 

@@ -50,7 +50,8 @@ class Denied(Failure):
 
 
 class StoreAway(Exception):
-    """Redis cannot be reached or refuses to write: nothing was stored."""
+    """Redis cannot be reached or refuses to write. After a time-out it may have written all the
+    same; repeating a call of the store is harmless."""
 
 
 class NotOwner(Exception):

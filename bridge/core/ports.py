@@ -97,6 +97,18 @@ class CustomerSide(Protocol):
         ...
 
 
+class CustomerHistory(Protocol):
+    """What Slack still knows of a time in which nobody took events in. Raises Failure."""
+
+    def channels(self, since: str) -> AsyncIterator[Incoming]:
+        """What people wrote in the support channels after the `ts` `since`."""
+        ...
+
+    def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:
+        """What people wrote in one conversation after the `ts` `since`."""
+        ...
+
+
 # --- the agent's side --------------------------------------------------------------------------
 
 
@@ -204,11 +216,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`held`: the lease was still ours. `pending`: places with events that wait."""
+    """`held`: the lease was still ours. `pending`: places with events that wait. `alone`: seconds
+    since any replica renewed before this one, so that nobody may have taken events in; 0 where none
+    ever did."""
 
     held: bool
     pending: tuple[Place, ...]
     redis_time: float
+    alone: float = 0.0
 
 
 class Store(Protocol):

@@ -14,7 +14,8 @@ from bridge.core.decision import ts_key
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import AgentMessage, ConversationId, Phase, Place
-from bridge.core.ports import Clock, Intake, Kept, Store
+from bridge.core.ports import Clock, CustomerHistory, Intake, Kept, Store
+from bridge.relay.catchup import CatchUp
 from bridge.relay.deliver import store_insist
 from bridge.relay.kit import Kit
 from bridge.relay.lane import Lane
@@ -26,22 +27,15 @@ _CLAIMED_AT_ONCE = 50
 
 
 class Worker:
-    """One replica's share of the work. `resumed` is told of each conversation that is taken up
-    again after a time without us, once."""
+    """One replica's share of the work."""
 
-    def __init__(
-        self,
-        kit: Kit,
-        lease: Lease,
-        clock: Clock,
-        resumed: Callable[[ConversationId, str], None] = lambda _id, _last: None,
-    ) -> None:
+    def __init__(self, kit: Kit, lease: Lease, clock: Clock, history: CustomerHistory) -> None:
         self.lanes: dict[ConversationId, Lane] = {}
         self._kit = kit
         self._store: Store = kit.store
         self._lease = lease
         self._clock = clock
-        self._resumed = resumed
+        self._catchup = CatchUp(history, self.accept, kit.clock)
         self._places: set[Place] = set()
         self._being_loaded: set[Place] = set()
         self._claiming = False
@@ -110,9 +104,9 @@ class Worker:
             return
         lane = Lane(kept, self._kit, self._idle, self._lost)
         self.lanes[conversation.id] = lane
-        if conversation.phase is not Phase.NEW:
-            self._resumed(conversation.id, conversation.last_ts)
         lane.wake()
+        if self._catchup.needed and conversation.phase is not Phase.NEW:
+            self._spawn(self._catchup.thread(conversation))
 
     # --- lanes that end --------------------------------------------------------------------------
 
@@ -161,11 +155,21 @@ class Worker:
         sent_at = self._clock.boottime()
         renewal = await self._store.renew()
         self._lease.renewed(sent_at, renewal)
+        if renewal.alone > self._lease.seconds:
+            self._catch_up(renewal.alone)
         for place in renewal.pending:
             self._take_place(place)
         if not self._claiming:
             self._claiming = True
             self._spawn(self._claim())
+
+    def _catch_up(self, alone: float) -> None:
+        """Nobody renewed a lease for long, so nobody stored what Slack sent meanwhile."""
+        log.warning("intake_gap", seconds=round(alone))
+        self._catchup.gap(self._clock.now() - alone)
+        self._spawn(self._catchup.channels())
+        for lane in self.lanes.values():
+            self._spawn(self._catchup.thread(lane.conversation))
 
     async def _claim(self) -> None:
         """Take places in batches; loading them must not keep the lease waiting."""

@@ -119,7 +119,8 @@ class Directory:
 
     def _profile(self, user_id: str, user: Json) -> Profile:
         details = _object(user.get("profile"))
-        names = (details.get("display_name"), details.get("real_name"), user.get("real_name"))
+        # To an agent a customer is a person: the full name before the one chosen for chats.
+        names = (details.get("real_name"), user.get("real_name"), details.get("display_name"))
         name = next((n for n in (*names, user.get("name")) if isinstance(n, str) and n.strip()), "")
         return Profile(
             user_id,

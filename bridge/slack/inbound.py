@@ -119,7 +119,8 @@ def bolt_app(settings: SlackSettings, api: Api, identity: Identity, intake: Inta
     logger.setLevel(logging.ERROR)
     return AsyncApp(
         logger=logger,
-        name="bridge",
+        # Bolt gives the logger of this name its level: it must not be one of ours.
+        name=logger.name,
         client=api.client,
         signing_secret=settings.signing_secret,
         authorize=authorize,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bridge.core.errors import Denied, Gone
 from bridge.slack.api import Api
@@ -59,6 +59,20 @@ class Places:
     def is_support(self, channel: str) -> bool:
         """Whether everything that people write there is for support."""
         return self._all or channel in self._ids or self._known.get(channel, "") in self._names
+
+    async def support_channels(self) -> Sequence[str]:
+        """Ids of the support channels that the bot is in. Raises Failure."""
+        if self._all:
+            channels = await self._api.pages(
+                "users.conversations",
+                "channels",
+                types="public_channel,private_channel",
+                exclude_archived=True,
+                limit=200,
+            )
+            return [str(channel.get("id")) for channel in channels if channel.get("id")]
+        named = {channel for channel, name in self._known.items() if name in self._names}
+        return sorted(named | self._ids)
 
     async def learn(self, channel: str) -> None:
         """Make sure that `is_support` can judge this channel. Raises Failure where Slack does

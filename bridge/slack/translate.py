@@ -174,7 +174,7 @@ def message(event: Json, view: Viewpoint) -> Incoming | Ignored:
     thread, opens = where
     said: LaneEvent = Wrote(written)
     if written.mention and _END.match(written.text) and not written.files:
-        said, opens = AskedToEnd(ts, user), False
+        said, opens = AskedToEnd(ts, user, pressed=False), False
     conversation = ConversationId(Place(view.identity.workspace, channel), thread)
     return Incoming(conversation, said, _keys(channel, ts, event), opens)
 

@@ -56,7 +56,7 @@ async def server(data_dir: Path, *, appendfsync: AppendFsync = "everysec") -> As
 
     A server that lives already is adopted; one that dies meanwhile is started again. Leaving the
     context stops it in any case, so leave it last. `appendfsync` `everysec` can lose the last two
-    seconds when the machine dies (never when only the server does), `always` nothing.
+    seconds when the machine dies (or, on a disk that cannot keep up, the server), `always` nothing.
     Raises CannotServe, and binary.NoServer where there is no server program.
     """
     data_dir = _folder(data_dir)

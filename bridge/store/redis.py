@@ -11,6 +11,7 @@
     owner:{incarnation}    channel: events that others took in for its places
     members                set of incarnations that may own something
     waiting                sorted set of places with waiting events
+    renewed                when any lease was renewed last (Redis time)
 
 Nothing is retried here: a call whose answer was lost may have taken effect, and whoever repeats it
 is told what is true by then (`accept` a repeat, `claim` every place that is ours).
@@ -244,8 +245,11 @@ class RedisStore:
 
     async def renew(self) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, *places = await self._renew(self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT)
-        return Renewal(held == 1, _places(places), float(time))
+        held, time, before, *places = await self._renew(
+            self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT
+        )
+        now, last = float(time), float(before)
+        return Renewal(held == 1, _places(places), now, max(now - last, 0.0) if last else 0.0)
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told
@@ -267,6 +271,15 @@ class RedisStore:
         """See `ports.Store`. Whose lease is gone owns nothing: others claim it from there."""
         with translated():
             await self._client.delete(self._key("lease", self._incarnation))
+
+    async def expel_others(self) -> None:
+        """End every other lease. Only for a Redis that this process has to itself: there, whoever
+        else holds a lease is dead, and its places need not wait for the lease to expire."""
+        with translated():
+            known = await self._client.smembers(f"{self._prefix}:members")
+            others = {one.decode() for one in known} - {self._incarnation}
+            if others:
+                await self._client.delete(*(self._key("lease", one) for one in others))
 
     async def run_id(self) -> str:
         """Which Redis process answers: another one may have lost the last writes."""

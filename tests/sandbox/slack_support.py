@@ -38,7 +38,7 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
     """Poll until the condition holds; fail the test after so long."""
     try:
         async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - the condition has no event to wait for
+            while not condition():
                 await asyncio.sleep(0.01)
     except TimeoutError:
         pytest.fail("the condition did not come true in time")

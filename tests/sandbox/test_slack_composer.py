@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.sandbox.slack.composer import Composer
 from bridge.sandbox.slack.markup import displayed, effects, normalised, unescape
@@ -111,6 +114,15 @@ def test_blocks_of_every_level(world: World) -> None:
     assert block["elements"][0]["elements"] == [text("intro\n")]
     assert block["elements"][1]["elements"][1]["elements"] == [text("two", bold=True)]
     assert block["elements"][5]["elements"] == [text("x < y")]
+
+
+@given(st.text(alphabet="ab *_~`<>&@#:-.\n1/[]()é😀", max_size=40))
+def test_whatever_is_typed_is_escaped_and_kept_whole(typed: str) -> None:
+    world = seeded()
+    composed = Composer(world, BOT).compose(typed)
+    assert not set(re.sub(r"<[^<>]*>", "", composed.text)) & {"<", ">"}
+    letters = [c for c in typed if c in "abé"]
+    assert [c for c in displayed(world, composed.text) if c in "abé"] == letters
 
 
 def test_nothing_typed_makes_no_block(world: World) -> None:

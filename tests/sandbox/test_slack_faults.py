@@ -155,6 +155,15 @@ async def test_delayed_and_reordered_events(slack: SlackSandbox, person: Person)
         assert listener.texts() == ["soon", "late", "second", "first"]
 
 
+async def test_an_event_that_nothing_follows_is_held_only_for_a_while(
+    slack: SlackSandbox, person: Person
+) -> None:
+    async with listening(slack) as listener:
+        await fault(person, "reorder_events", target="message", seconds=0.05)
+        await person.say("alone")
+        await until(lambda: listener.texts() == ["alone"])
+
+
 async def test_lost_events_stay_in_history(
     slack: SlackSandbox, person: Person, web: AsyncWebClient
 ) -> None:

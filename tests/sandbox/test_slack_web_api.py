@@ -159,6 +159,65 @@ async def test_what_a_post_may_not_be(person: Person, web: AsyncWebClient) -> No
     await refused(web.chat_postMessage(channel=HELP, text="x"), "is_archived")
 
 
+def button(**more: Any) -> Json:
+    return {"type": "button", "text": {"type": "plain_text", "text": "Go"}, **more}
+
+
+@pytest.mark.parametrize(
+    ("block", "pointer"),
+    [
+        ({"type": "actions", "elements": []}, "/blocks/0"),
+        ({"type": "actions", "elements": [button()] * 26}, "/blocks/0/elements"),
+        (
+            {"type": "actions", "elements": [button(action_id="a"), button(action_id="a")]},
+            "/blocks/0/elements/1/action_id",
+        ),
+        (
+            {"type": "actions", "elements": [button(value="v" * 2001)]},
+            "/blocks/0/elements/0/value",
+        ),
+        (
+            {"type": "actions", "elements": [{"type": "static_select", "options": [{}] * 101}]},
+            "/blocks/0/elements/0/options",
+        ),
+        (
+            {
+                "type": "actions",
+                "elements": [{"type": "static_select", "options": [{"value": "v" * 151}]}],
+            },
+            "/blocks/0/elements/0/options",
+        ),
+        ({"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}, "/blocks/0/text"),
+        ({"type": "section", "text": "bare"}, "/blocks/0/text"),
+        ({"type": "header", "text": {"type": "plain_text", "text": "x" * 151}}, "/blocks/0/text"),
+        ({"type": "divider", "block_id": "x" * 256}, "/blocks/0/block_id"),
+    ],
+)
+async def test_block_limits(web: AsyncWebClient, block: Json, pointer: str) -> None:
+    data = await refused(
+        web.chat_postMessage(channel=HELP, text="x", blocks=[block]), "invalid_blocks"
+    )
+    assert pointer in data["response_metadata"]["messages"][0]
+
+
+async def test_markdown_blocks_have_one_limit_together(web: AsyncWebClient) -> None:
+    block = {"type": "markdown", "text": "x" * 6001}
+    await web.chat_postMessage(channel=HELP, text="x", blocks=[block])
+    two = web.chat_postMessage(channel=HELP, text="x", blocks=[block, block])
+    await refused(two, "msg_blocks_too_long")
+    answer = await web.chat_postMessage(channel=HELP, markdown_text="# Hi")
+    assert answer["message"]["blocks"][0]["type"] == "markdown"
+
+
+async def test_required_arguments_are_named(web: AsyncWebClient) -> None:
+    data = await refused(
+        web.api_call("views.publish", json={"view": {"type": "home"}}), "invalid_arguments"
+    )
+    assert "user_id" in data["response_metadata"]["messages"][0]
+    wrong = web.api_call("conversations.history", params={"channel": HELP, "limit": "many"})
+    await refused(wrong, "invalid_arguments")
+
+
 async def test_long_text_is_cut_with_a_warning(web: AsyncWebClient) -> None:
     answer = await web.chat_postMessage(channel=HELP, text="x" * 40_001)
     assert len(answer["message"]["text"]) == 40_000
@@ -404,6 +463,13 @@ async def test_status_title_and_prompts(person: Person, web: AsyncWebClient) -> 
     await web.assistant_threads_setSuggestedPrompts(
         channel_id=HELP, thread_ts=root, prompts=[{"title": "a", "message": "b"}]
     )
+    view = await person.do(f"channels/{HELP}/messages", "GET")
+    assert view["titles"] == {root: "T"}
+    assert view["prompts"][root]["prompts"] == [{"title": "a", "message": "b"}]
+    await web.assistant_threads_setStatus(channel_id=HELP, thread_ts=root, status="is typing…")
+    await web.assistant_threads_setStatus(channel_id=HELP, thread_ts=root, status="")
+    view = await person.do(f"channels/{HELP}/messages", "GET")
+    assert view["statuses"] == {}
 
 
 async def test_views_and_their_triggers(

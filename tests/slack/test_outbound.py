@@ -12,7 +12,6 @@ from bridge.sandbox.slack.server import SlackSandbox
 from bridge.slack.outbound import PART_LIMIT, shown_name
 from tests.slack.support import ANA, GENERAL, HELP, Kit, wired
 
-
 APP = "Support"
 """What the stand-in's app is called."""
 

@@ -306,6 +306,7 @@ async def test_a_place_is_loaded_with_what_is_active_or_waiting(
     ids["elsewhere"] = thread("C2")
     for id_ in ids.values():
         await store.accept(wrote(id_))
+    await store.settle(Conversation(ids["ended"], Phase.OPEN))
     notice = Notice("n", NoticeKind.ENDED)
     for name, state in {
         "open": Conversation(ids["open"], Phase.OPEN),
@@ -371,6 +372,7 @@ async def test_places_of_a_dead_replica_are_claimed_once_and_within_the_limit(
     assert (len(first), len(second)) == (4, 3)
     assert {*first, *second} == everywhere
     assert await one.claim(10) == []
+    assert await backend.client().smembers("t:members") == {b"one", b"two"}
     await one.settle(Conversation(thread(first[0].channel), Phase.OPEN))
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(second[0].channel), Phase.OPEN))
@@ -420,7 +422,11 @@ async def test_a_replica_that_comes_back_keeps_what_nobody_claimed(backend: Back
 async def test_a_claim_whose_answer_was_lost_is_told_again(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, one = await backend.replica("dead"), await backend.replica("one")
+    dead, one, two = [await backend.replica(name) for name in ("dead", "one", "two")]
+    await one.accept(wrote(thread("C2")))
+    await expire(backend, "one")
+    await two.accept(wrote(thread("C2"), 2))
+    await one.renew()
     await dead.accept(wrote(thread()))
     await dead.release()
     claim = one._claim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from bridge.sandbox.slack import shapes
 from bridge.sandbox.slack.interactions import elements
@@ -38,6 +39,8 @@ class CustomerView:
             },
             "messages": [self.message(message) for message in stored],
             "statuses": self._statuses(channel),
+            "titles": _in(channel, self._world.titles),
+            "prompts": _in(channel, self._world.prompts),
         }
 
     def message(self, message: Message) -> Json:
@@ -88,6 +91,10 @@ class CustomerView:
             for (channel_id, root), (status, fades) in self._world.statuses.items()
             if channel_id == channel.id and fades > now
         }
+
+
+def _in(channel: Channel, kept: dict[tuple[str, str], Any]) -> Json:
+    return {root: value for (channel_id, root), value in kept.items() if channel_id == channel.id}
 
 
 def _element(element: Json) -> Json:

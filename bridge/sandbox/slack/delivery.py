@@ -8,7 +8,7 @@ import json
 import secrets
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from bridge.sandbox.faults import Fault, FaultPlan
@@ -20,6 +20,8 @@ from bridge.sandbox.slack.world import World
 EVENT_FAULTS = ("duplicate_events", "delay_events", "reorder_events", "lose_events")
 NO_RECEIVER = "no_receiver"
 STOPPED = "stopped"
+HOLD_SECONDS = 5.0
+"""How long `reorder_events` holds an event that nothing follows."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Attempt:
     failure: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Delivery:
     """One event, click or command on its way. `kind` is the Socket Mode envelope type."""
 
@@ -119,21 +121,52 @@ class Courier:
     ) -> Delivery:
         """Wrap an inner event and send it, whatever it is."""
         event_id = self._mint_event_id()
+        place = event.get("channel") if channel is None else channel.id
         delivery = Delivery(
             kind="events_api",
             type=str(event.get("type")),
             payload=self._outer(event, event_id, installation, channel),
             event_id=event_id,
-            channel=None if channel is None else channel.id,
+            channel=None if place is None else str(place),
         )
-        self._apply_faults(delivery)
-        return delivery
+        return self.send(delivery)
 
     def send(self, delivery: Delivery) -> Delivery:
-        """Send anything else: a click, a command, app_rate_limited."""
+        """Send anything, a click or a command too, with the faults that strike it."""
         self.deliveries.append(delivery)
-        self.spawn(self._deliver(delivery))
+        if self._strike(delivery, "lose_events") is not None:
+            delivery.attempts.append(Attempt(time.monotonic(), "none", "lost"))
+            return delivery
+        delay = self._strike(delivery, "delay_events")
+        wait = 0.0 if delay is None else delay.seconds()
+        reorder = self._strike(delivery, "reorder_events")
+        if reorder is not None:
+            self._held.append(delivery)
+            self.spawn(self._release(delivery, reorder.seconds(HOLD_SECONDS)))
+            return delivery
+        self.spawn(self._deliver(delivery, wait))
+        duplicate = self._strike(delivery, "duplicate_events")
+        if duplicate is not None:
+            self.spawn(self._deliver(self._twin(delivery, duplicate), wait))
+        held, self._held = self._held, []
+        for waiting in held:
+            self.spawn(self._deliver(waiting, after=delivery))
         return delivery
+
+    async def _release(self, delivery: Delivery, seconds: float) -> None:
+        """Let a held event go where nothing follows it."""
+        await asyncio.sleep(seconds)
+        if delivery in self._held:
+            self._held.remove(delivery)
+            await self._deliver(delivery)
+
+    def _twin(self, delivery: Delivery, fault: Fault) -> Delivery:
+        twin = replace(delivery, attempts=[], envelopes=[], answered=asyncio.Event())
+        if fault.options.get("new_id") and delivery.event_id is not None:
+            twin.event_id = self._mint_event_id()
+            twin.payload = {**delivery.payload, "event_id": twin.event_id}
+        self.deliveries.append(twin)
+        return twin
 
     def _mint_event_id(self) -> str:
         return f"Ev{secrets.token_hex(5).upper()}"
@@ -164,37 +197,6 @@ class Courier:
         if fault is None and any(f.target == "events" for f in self._faults.faults.values()):
             fault = self._faults.strike("events", (kind,), context)
         return fault
-
-    def _apply_faults(self, delivery: Delivery) -> None:
-        self.deliveries.append(delivery)
-        if self._strike(delivery, "lose_events") is not None:
-            delivery.attempts.append(Attempt(time.monotonic(), "none", "lost"))
-            return
-        delay = self._strike(delivery, "delay_events")
-        wait = 0.0 if delay is None else delay.seconds()
-        if self._strike(delivery, "reorder_events") is not None:
-            self._held.append(delivery)
-            return
-        self.spawn(self._deliver(delivery, wait))
-        duplicate = self._strike(delivery, "duplicate_events")
-        if duplicate is not None:
-            self.spawn(self._deliver(self._twin(delivery, duplicate), wait))
-        held, self._held = self._held, []
-        for waiting in held:
-            self.spawn(self._deliver(waiting, after=delivery))
-
-    def _twin(self, delivery: Delivery, fault: Fault) -> Delivery:
-        new_id = bool(fault.options.get("new_id"))
-        event_id = self._mint_event_id() if new_id else delivery.event_id
-        twin = Delivery(
-            kind=delivery.kind,
-            type=delivery.type,
-            payload={**delivery.payload, "event_id": event_id},
-            event_id=event_id,
-            channel=delivery.channel,
-        )
-        self.deliveries.append(twin)
-        return twin
 
     async def _deliver(
         self, delivery: Delivery, wait: float = 0.0, after: Delivery | None = None

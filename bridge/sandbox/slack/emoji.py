@@ -35,8 +35,3 @@ def unicode_of(name: str, skin_tone: int | None = None) -> str | None:
     if skin_tone is not None:
         character = character.rstrip("\ufe0f") + chr(0x1F3FA + skin_tone - 1)
     return "-".join(f"{ord(point):x}" for point in character)
-
-
-def character(name: str) -> str | None:
-    """What is shown for `:name:`; None where no character exists."""
-    return _TABLE.get(name)

@@ -18,7 +18,7 @@ _KEYS: dict[str | None, set[str]] = {
     | {"files", "upload", "display_as_bot", "parent_user_id"},
     "thread_broadcast": _AUTHOR | _BOT | _OUTSIDE | {"client_msg_id", "root"},
     "bot_message": _AUTHOR - {"user"} | {"bot_id", "username", "icons"},
-    "me_message": {"type", "subtype", "user", "text", "ts", "thread_ts"} | _OUTSIDE,
+    "me_message": {"type", "subtype", "user", "text", "ts"},
     "channel_join": {"type", "subtype", "team", "user", "inviter", "text", "ts"},
     "channel_leave": {"type", "subtype", "team", "user", "text", "ts"},
     "channel_topic": {"type", "subtype", "user", "text", "topic", "ts"},

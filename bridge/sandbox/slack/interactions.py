@@ -260,7 +260,7 @@ def _state(message: Message, action: Json) -> Json:
 
 
 def _escaped_labels(shape: Json) -> Json:
-    """The copy of the message in an interaction has its labels escaped (bolt-python 513)."""
+    """The copy of the message in an interaction has its labels escaped (as users of Bolt report)."""
 
     def escaped(value: Any) -> Any:
         if isinstance(value, dict):

@@ -76,8 +76,7 @@ class FileMethods:
     def upload_url(self, call: Call) -> Json:
         """files.getUploadURLExternal."""
         name = call.required("filename", "missing_argument")
-        length = call.number("length", 0)
-        if length < 1:
+        if call.number("length", 0) < 1:
             raise ApiError("missing_argument")
         if len(call.text("alt_txt")) > MAX_ALT_TEXT:
             raise ApiError("alt_txt_too_large")
@@ -89,7 +88,6 @@ class FileMethods:
             user=call.bot.bot_user,
             team=call.bot.team,
         )
-        file.announced = length
         file.alt_text = call.text("alt_txt")
         key = secrets.token_urlsafe(24)
         self._uploads[key] = file.id

@@ -146,8 +146,6 @@ class File:
     created: int
     content: bytes = b""
     complete: bool = False
-    announced: int = 0
-    """The length its uploader promised, in bytes."""
     alt_text: str = ""
     shares: dict[str, list[str]] = field(default_factory=dict)
 

@@ -177,10 +177,15 @@ class SocketMode:
         await socket.close()
 
     async def _dismiss(self, socket: Socket, reason: str) -> None:
-        """Tell a client to go, and close the socket should it still be there a little later."""
-        self._remove(socket)
+        """Tell a client to go, and close the socket should it still be there a little later.
+        After a `warning` it is in use until then."""
+        seconds = DISMISSAL_SECONDS
+        if reason == "warning":
+            seconds = self._settings.warning_seconds
+        else:
+            self._remove(socket)
         await socket.write(_disconnect_frame(reason))
-        closing = asyncio.create_task(_close_later(socket))
+        closing = asyncio.create_task(_close_later(socket, seconds))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
@@ -195,6 +200,9 @@ class SocketMode:
         """Write an envelope to one socket and wait for its acknowledgement."""
         live = [socket for socket in self.sockets if not socket.ws.closed]
         if not live:
+            # A socket in its closing handshake is still listed: without this, waiting for a
+            # receiver would return at once and use up every try.
+            self._connected.clear()
             return NO_RECEIVER
         self._turn += 1
         socket = live[self._turn % len(live)]
@@ -231,13 +239,8 @@ class SocketMode:
         return sum([await socket.write(frame) for socket in chosen])
 
     async def disconnect(self, reason: str, count: int | None = None) -> int:
-        """Send `disconnect` frames to some sockets, the oldest first; how many. All but
-        `warning` take the socket out of use."""
+        """Send `disconnect` frames to some sockets, the oldest first; how many."""
         chosen = self.sockets[:count]
-        if reason == "warning":
-            for socket in chosen:
-                await socket.write(_disconnect_frame(reason))
-            return len(chosen)
         for socket in chosen:
             await self._dismiss(socket, reason)
         return len(chosen)
@@ -284,8 +287,8 @@ def _envelope(delivery: Delivery, envelope_id: str, attempt: int) -> Json:
     return envelope
 
 
-async def _close_later(socket: Socket) -> None:
-    await asyncio.sleep(DISMISSAL_SECONDS)
+async def _close_later(socket: Socket, seconds: float) -> None:
+    await asyncio.sleep(seconds)
     await socket.close()
 
 

@@ -301,8 +301,8 @@ class Workspace:
         root = None if thread_ts is None else channel.messages.get(thread_ts)
         if root is not None:
             # A reply's ts leads to its thread all the same: assumed, Slack only advises
-            # against it. An unknown thread_ts leaves an ordinary message: assumed too, since
-            # chat.postMessage documents no error for it.
+            # against it. Where the root is gone, Slack makes an ordinary message of the reply
+            # without a word; apps have been seen answering in the channel that way.
             root = channel.messages.get(root.root_ts, root)
             body["thread_ts"] = root.ts
             if root.body.get("user"):

@@ -31,7 +31,7 @@ if alive(owner) then
   if owner ~= me then
     redis.call('PUBLISH', key('owner', owner), record)
   end
-elseif alive(me) or not owner then
+else
   -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
   take(place, owner)
 end

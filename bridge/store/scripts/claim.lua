@@ -21,13 +21,11 @@ for _, incarnation in ipairs(redis.call('SMEMBERS', members)) do
         break
       end
       looked = looked + 1
-      if owner_of(place) == incarnation then
-        if exists(key('active', place), key('pending', place)) then
-          take(place, incarnation)
-          answer[#answer + 1] = place
-        else
-          redis.call('DEL', key('place', place))
-        end
+      if exists(key('active', place), key('pending', place)) then
+        take(place, incarnation)
+        answer[#answer + 1] = place
+      else
+        redis.call('DEL', key('place', place))
       end
     end
   end

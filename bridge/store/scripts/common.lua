@@ -28,6 +28,7 @@ local function mine(place)
   return owner_of(place) == me and alive(me)
 end
 
+-- A place is in the set of exactly the incarnation that it names as its owner.
 local function take(place, from)
   redis.call('SET', key('place', place), me)
   redis.call('SADD', key('owned', me), place)

@@ -1,0 +1,66 @@
+"""After a time in which nobody took events in: read what Slack still knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+
+from bridge.core.events import Incoming
+from bridge.core.model import Conversation
+from bridge.core.ports import Clock, CustomerHistory
+from bridge.relay.deliver import Patience, insist, store_insist
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE = Patience(6 * 3600.0)
+_CLOCKS_APART = 60.0
+"""Seconds by which Slack's clock, Redis' and ours may differ, generously."""
+
+
+class CatchUp:
+    """Feeds history into the ordinary intake, where dedupe makes repeats harmless."""
+
+    def __init__(
+        self,
+        history: CustomerHistory,
+        accept: Callable[[Incoming], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._history = history
+        self._accept = accept
+        self._clock = clock
+        self._since = ""
+        # One read at a time: Slack allows about 50 a minute, to some apps one.
+        self._reading = asyncio.Lock()
+
+    @property
+    def needed(self) -> bool:
+        """Whether there was a gap in this process's life, or before it."""
+        return bool(self._since)
+
+    def gap(self, since: float) -> None:
+        """Nobody took events in after `since` (Unix seconds)."""
+        self._since = f"{since - _CLOCKS_APART:.6f}"
+
+    async def channels(self) -> None:
+        """Take in what was written in the support channels."""
+        since = self._since
+        await self._take_in(lambda: self._history.channels(since))
+
+    async def thread(self, conversation: Conversation) -> None:
+        """Take in what was written in a conversation that exists."""
+        since = conversation.last_ts or self._since
+        await self._take_in(lambda: self._history.thread(conversation.id, since))
+
+    async def _take_in(self, read: Callable[[], AsyncIterator[Incoming]]) -> None:
+        async def once() -> None:
+            async for incoming in read():
+                await self._one(incoming)
+
+        async with self._reading:
+            await insist(once, "slack", self._clock, _PATIENCE)
+
+    async def _one(self, incoming: Incoming) -> None:
+        await store_insist(lambda: self._accept(incoming), self._clock)

@@ -1,0 +1,221 @@
+"""Slack for the relay: threads in memory, with failures on request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bridge.core.decision import ts_key
+from bridge.core.errors import Failure
+from bridge.core.events import AskedToEnd, AskedToReopen, Identified, Incoming, LaneEvent, Wrote
+from bridge.core.model import (
+    AgentMessage,
+    ConversationId,
+    CustomerMessage,
+    Notice,
+    NoticeKind,
+    Outgoing,
+    Place,
+    Profile,
+    Workspace,
+)
+from bridge.core.ports import Clock, PartId
+
+T = TypeVar("T")
+
+_LATENCY = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    failure: Failure
+    after: bool
+    late: float
+
+
+class Faults:
+    """What goes wrong with which call. Every call of a fake passes through `around`."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
+        """How long a call takes, where it is not the usual instant."""
+        self._next: defaultdict[str, deque[_Fault]] = defaultdict(deque)
+        self._always: dict[str, Failure] = {}
+
+    def next(self, call: str, *failures: Failure, after: bool = False, late: float = 0.0) -> None:
+        """The next calls fail: before they are carried out, or `after`, which may be `late`."""
+        self._next[call] += [_Fault(failure, after or late > 0, late) for failure in failures]
+
+    def always(self, call: str, failure: Failure) -> None:
+        """Every call fails, until `heal`."""
+        self._always[call] = failure
+
+    def heal(self, call: str) -> None:
+        del self._always[call]
+
+    async def around(
+        self, call: str, act: Callable[[], T], check: Callable[[], None] = lambda: None
+    ) -> T:
+        """Carry out `act`, with what is to go wrong. `check` comes right before, and may raise."""
+        self.calls[call] += 1
+        fault = self._take(call)
+        half = self.seconds.get(call, _LATENCY) / 2
+        await asyncio.sleep(half)
+        if fault and not fault.after:
+            raise fault.failure
+        check()
+        if fault and fault.late:
+            asyncio.get_running_loop().call_later(fault.late, act)
+            raise fault.failure
+        result = act()
+        await asyncio.sleep(half)
+        if fault:
+            raise fault.failure
+        return result
+
+    def _take(self, call: str) -> _Fault | None:
+        if self._next[call]:
+            return self._next[call].popleft()
+        always = self._always.get(call)
+        return _Fault(always, after=False, late=0.0) if always else None
+
+
+@dataclass(frozen=True, slots=True)
+class SlackPost:
+    """A post of ours in a thread."""
+
+    ts: str
+    outgoing: Outgoing
+    part: int
+    text: str
+
+
+class FakeCustomer:
+    """`ports.CustomerSide`, and the people in Slack. Long messages take several posts."""
+
+    post_limit = 40
+
+    def __init__(self, clock: Clock) -> None:
+        self.faults = Faults()
+        self.threads: defaultdict[ConversationId, list[SlackPost]] = defaultdict(list)
+        self.roots: dict[ConversationId, Incoming] = {}
+        self.strangers: set[str] = set()
+        """Users who may not open a conversation."""
+        self.flags: list[str] = []
+        self.retired: list[str] = []
+        self._clock = clock
+        self._newest = 0
+
+    # --- what people do --------------------------------------------------------------------------
+
+    def opens(self, text: str, user: str = "U1", channel: str = "C1") -> Incoming:
+        """A new message in a channel: the root of a thread."""
+        ts = self._ts()
+        place = Place(Workspace("T1"), channel)
+        return self._event(ConversationId(place, ts), Wrote(CustomerMessage(ts, ts, user, text)))
+
+    def replies(self, conversation: ConversationId, text: str, user: str = "U1") -> Incoming:
+        ts = self._ts()
+        return self._event(conversation, Wrote(CustomerMessage(ts, ts, user, text)))
+
+    def asks_to_end(self, conversation: ConversationId, user: str = "U1") -> Incoming:
+        return self._event(conversation, AskedToEnd(self._ts(), user))
+
+    def asks_to_reopen(self, conversation: ConversationId, user: str = "U1") -> Incoming:
+        return self._event(conversation, AskedToReopen(self._ts(), user))
+
+    def _event(self, conversation: ConversationId, event: LaneEvent) -> Incoming:
+        ts = event.message.ts if isinstance(event, Wrote) else event.ts
+        opens = isinstance(event, Wrote)
+        incoming = Incoming(conversation, event, (f"{conversation.place}:{ts}",), opens)
+        if ts == conversation.thread_ts:
+            self.roots[conversation] = incoming
+        return incoming
+
+    def _ts(self) -> str:
+        self._newest = max(round(self._clock.now() * 1e6), self._newest + 1)
+        return f"{self._newest // 10**6}.{self._newest % 10**6:06d}"
+
+    # --- what they see ---------------------------------------------------------------------------
+
+    def words(self, conversation: ConversationId) -> list[str]:
+        """What agents wrote, post by post."""
+        return [
+            post.text
+            for post in self._thread(conversation)
+            if isinstance(post.outgoing, AgentMessage)
+        ]
+
+    def notices(self, conversation: ConversationId) -> list[NoticeKind]:
+        """What the bridge itself said."""
+        return [
+            post.outgoing.kind
+            for post in self._thread(conversation)
+            if isinstance(post.outgoing, Notice)
+        ]
+
+    def reads(self, conversation: ConversationId, text: str) -> bool:
+        """Whether the thread shows this, from an agent."""
+        return text in self.words(conversation)
+
+    def ids(self, conversation: ConversationId) -> list[PartId]:
+        """What every post carries."""
+        return [PartId(post.outgoing.id, post.part) for post in self._thread(conversation)]
+
+    def _thread(self, conversation: ConversationId) -> list[SlackPost]:
+        return sorted(self.threads[conversation], key=lambda post: ts_key(post.ts))
+
+    # --- the port --------------------------------------------------------------------------------
+
+    async def identify(self, conversation: ConversationId, user_id: str) -> Identified:
+        profile = Profile(user_id, f"Name-{user_id}", may_open=user_id not in self.strangers)
+        found = Identified(profile, place_name=conversation.place.channel)
+        return await self.faults.around("identify", lambda: found)
+
+    async def with_names(self, conversation: ConversationId, text: str) -> str:
+        return text.replace("<@U2>", "@Name-U2")
+
+    async def root(self, conversation: ConversationId) -> Incoming | None:
+        return await self.faults.around("root", lambda: self.roots.get(conversation))
+
+    def parts(self, outgoing: Outgoing) -> int:
+        if isinstance(outgoing, Notice):
+            return 1
+        return max(1, -(-len(outgoing.text) // self.post_limit))
+
+    async def post(
+        self,
+        conversation: ConversationId,
+        outgoing: Outgoing,
+        part: int,
+        guard: Callable[[], None],
+    ) -> str:
+        words = outgoing.text if isinstance(outgoing, AgentMessage) else str(outgoing.kind)
+        text = words[(part - 1) * self.post_limit : part * self.post_limit]
+
+        def appear() -> str:
+            post = SlackPost(self._ts(), outgoing, part, text)
+            self.threads[conversation].append(post)
+            return post.ts
+
+        return await self.faults.around("post", appear, check=guard)
+
+    async def look(self, conversation: ConversationId, since: str) -> Mapping[PartId, str]:
+        def read() -> Mapping[PartId, str]:
+            return {
+                PartId(post.outgoing.id, post.part): post.ts
+                for post in self.threads[conversation]
+                if ts_key(post.ts) > ts_key(since)
+            }
+
+        return await self.faults.around("look", read)
+
+    async def flag(self, conversation: ConversationId, message_ts: str) -> None:
+        await self.faults.around("flag", lambda: self.flags.append(message_ts))
+
+    async def retire_button(self, conversation: ConversationId, post_ts: str) -> None:
+        await self.faults.around("retire_button", lambda: self.retired.append(post_ts))
