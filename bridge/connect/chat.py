@@ -16,7 +16,7 @@ from bridge.connect.quota import Quotas, Urgency
 from bridge.connect.request import compose
 from bridge.connect.stream import Heartbeats
 from bridge.core.errors import Gone
-from bridge.core.model import Contact, Item, Opening, Seen, Started
+from bridge.core.model import Contact, Item, Opening, Seen, Sent, Started
 from bridge.core.ports import ChatListener, Clock
 
 
@@ -116,8 +116,8 @@ class ConnectChat:
         """Connect and subscribe in the background."""
         self._connection.start(urgency, started)
 
-    async def send(self, text: str, client_token: str, markdown: bool = False) -> str:
-        """SendMessage; returns the item's id."""
+    async def send(self, text: str, client_token: str, markdown: bool = False) -> Sent:
+        """SendMessage; returns the item that it became."""
         self._check("SendMessage")
         return await self._outbound.send(text, client_token, markdown)
 

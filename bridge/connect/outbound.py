@@ -10,8 +10,9 @@ from bridge.connect.api import ConnectSettings
 from bridge.connect.contacts import Credentials
 from bridge.connect.quota import Quotas, Urgency
 from bridge.connect.refusals import Forbidden
-from bridge.connect.translate import EVENT, MARKDOWN, PLAIN
+from bridge.connect.translate import EVENT, MARKDOWN, PLAIN, unix_seconds
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
+from bridge.core.model import Sent
 from bridge.core.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class Outbound:
         self._typist: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def send(self, text: str, client_token: str, markdown: bool) -> str:
-        """SendMessage; returns the item's id."""
+    async def send(self, text: str, client_token: str, markdown: bool) -> Sent:
+        """SendMessage; returns the item that it became."""
         answer = await self._credentials.call(
             "SendMessage",
             {
@@ -53,7 +54,7 @@ class Outbound:
         item_id = answer.get("Id")
         if not isinstance(item_id, str) or not item_id:
             raise Uncertain("SendMessage", "NoId")
-        return item_id
+        return Sent(item_id, unix_seconds(answer.get("AbsoluteTime")))
 
     async def end(self, client_token: str) -> None:
         """DisconnectParticipant; a contact that is over already is as good."""

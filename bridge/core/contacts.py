@@ -18,7 +18,17 @@ from bridge.core.events import (
     StartRefused,
     Then,
 )
-from bridge.core.model import Conversation, Notice, NoticeKind, Opening, Phase, Policy, Progress
+from bridge.core.model import (
+    Conversation,
+    CustomerMessage,
+    Notice,
+    NoticeKind,
+    Opening,
+    Phase,
+    Policy,
+    Progress,
+    Seen,
+)
 from bridge.core.text import cut
 
 LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
@@ -27,7 +37,7 @@ LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
 def identified(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
     """Somebody's profile: a name to remember in a chat, or whoever opens the next one."""
     profile = event.profile
-    if conversation.phase not in (Phase.NEW, Phase.ENDED):
+    if not event.opens or conversation.phase not in (Phase.NEW, Phase.ENDED):
         return Decision(with_person(conversation, profile.user_id, profile.name, policy))
     known = profile.user_id in {person.user_id for person in conversation.people}
     if not profile.may_open and not known:
@@ -41,7 +51,12 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
     generation = conversation.generation + 1
     source = conversation.past_contact_id if policy.rehydrate else ""
     first_id, first = event.first_id, event.first
-    end = cut(first, policy.split_limit) if policy.initial_message and first.strip() else 0
+    # It travels without a name, so only the opener's own words may.
+    foreign = any(
+        one.id == first_id and one.user_id != profile.user_id for one in conversation.held
+    )
+    carries = policy.initial_message and bool(first.strip()) and not foreign
+    end = cut(first, policy.split_limit) if carries else 0
     opening = Opening(
         conversation=conversation.id,
         generation=generation,
@@ -67,13 +82,21 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
         carried=first_id if end else "",
         last_own=None,
         seen=(),
-        past_seen=conversation.seen if conversation.missed else (),
+        past_seen=_past_seen(conversation),
         told=(),
         dropped_until=0.0,
     )
     opened = with_person(opened, profile.user_id, profile.name, policy)
     connecting = Notice(f"connecting:{generation}", NoticeKind.CONNECTING, user_id=profile.user_id)
     return without_button(Decision(owe(opened, connecting)))
+
+
+def _past_seen(conversation: Conversation) -> tuple[Seen, ...]:
+    """What tells the items of past chats that were never posted from all others: of a chat whose
+    end was missed the whole look-back, of another the newest item. A chat of which nothing was
+    heard changes nothing."""
+    heard = conversation.seen if conversation.missed else conversation.seen[-1:]
+    return heard or conversation.past_seen
 
 
 def opening_went_on(
@@ -103,7 +126,7 @@ def _start_refused(conversation: Conversation, now: float) -> Decision:
     if opening and opening.source_contact_id:
         # Connect will not continue the old chat (no transcript, too old, too many): without it.
         plain = replace(opening, source_contact_id="", not_before=0.0, attempt=opening.attempt + 1)
-        return Decision(replace(conversation, opening=plain, request="", past_seen=()), save=True)
+        return Decision(replace(conversation, opening=plain, request=""), save=True)
     return given_up(conversation, now, NoticeKind.FAILED)
 
 
@@ -138,7 +161,8 @@ def over(conversation: Conversation, event: ContactOver, now: float, policy: Pol
     if contact.connected:
         was_open = conversation.phase is Phase.OPEN
         gone = ended(conversation, now, NoticeKind.MISSED if was_open else NoticeKind.ENDED)
-        return without_button(Decision(replace(gone, missed=was_open), save=True))
+        missed = was_open or gone.missed
+        return without_button(Decision(replace(gone, missed=missed), save=True))
     # It died unconnected (after 5 minutes): nobody saw it, so another takes its place silently.
     attempts = conversation.attempts + 1
     opening = conversation.opening
@@ -162,7 +186,10 @@ def ended(
     """The chat is over; what follows in the thread is a matter of BRIDGE_REOPEN."""
     if conversation.phase not in LISTENING:
         return conversation
-    past = conversation.contact.contact_id if conversation.contact else ""
+    contact = conversation.contact
+    # Items can be heard before Subscribed is: a flow may end the chat as soon as it began.
+    lived = contact if contact and (contact.connected or conversation.seen) else None
+    carried = conversation.carried if lived and not conversation.progress else ""
     closed = replace(
         conversation,
         phase=Phase.ENDED,
@@ -172,12 +199,21 @@ def ended(
         opening=None,
         request="",
         progress=None,
-        carried="",
+        carried=carried,
+        held=tuple(held for held in conversation.held if held.id != carried),
         told=(),
-        missed=False,
-        past_contact_id=past or conversation.past_contact_id,
+        # What an earlier chat left unposted stays so until a transcript was read.
+        missed=conversation.missed and not conversation.seen,
+        past_contact_id=lived.contact_id if lived else conversation.past_contact_id,
     )
-    return owe(closed, Notice(f"ended:{conversation.generation}", kind))
+    closed = owe(closed, Notice(f"ended:{conversation.generation}", kind))
+    return asking(closed, closed.held[0]) if closed.held else closed
+
+
+def asking(conversation: Conversation, message: CustomerMessage) -> Conversation:
+    """Ask, once for each end, whether what waits shall open a new chat."""
+    ask_id = f"ask_reopen:{conversation.generation}:{message.id}"
+    return owe_once(conversation, Notice(ask_id, NoticeKind.ASK_REOPEN, user_id=message.user_id))
 
 
 def given_up(conversation: Conversation, now: float, kind: NoticeKind) -> Decision:

@@ -87,15 +87,28 @@ def duties(conversation: Conversation) -> tuple[StartContact | Listen | Post, ..
 
 
 def next_up(conversation: Conversation, lane: Collection[Incoming]) -> Incoming | Wrote | None:
-    """What the lane works on: a message of which parts went out first of all, then those that were
-    kept over the end, then the lane by `ts`."""
-    if conversation.phase is Phase.OPEN and conversation.held:
-        return Wrote(conversation.held[0])
-    begun = conversation.progress.message_id if conversation.progress else ""
-    for incoming in lane if begun else ():
-        if isinstance(incoming.event, Wrote) and incoming.event.message.id == begun:
-            return incoming
-    return min(lane, key=lambda incoming: (ts_key(incoming.ts), incoming.id), default=None)
+    """What the lane works on: everything by `ts`, what was kept over the end among it, but first a
+    message of which something went out already, and no click waits behind messages that cannot go.
+    """
+    held = conversation.held if conversation.phase is Phase.OPEN else ()
+    waiting: list[Incoming | Wrote] = [*map(Wrote, held), *lane]
+    if conversation.phase in (Phase.OPENING, Phase.ENDING):
+        waiting = [one for one in lane if not isinstance(one.event, Wrote)] or waiting
+    elif conversation.progress or conversation.carried:
+        waiting = [one for one in waiting if _has_begun(conversation, one)] or waiting
+    return min(waiting, key=_place_in_line, default=None)
+
+
+def _has_begun(conversation: Conversation, waiting: Incoming | Wrote) -> bool:
+    event = waiting.event if isinstance(waiting, Incoming) else waiting
+    begun = conversation.progress.message_id if conversation.progress else conversation.carried
+    return isinstance(event, Wrote) and event.message.id == begun
+
+
+def _place_in_line(waiting: Incoming | Wrote) -> tuple[tuple[int, int], str]:
+    if isinstance(waiting, Incoming):
+        return ts_key(waiting.ts), waiting.id
+    return ts_key(waiting.message.ts), ""
 
 
 def deadline(conversation: Conversation) -> float | None:
@@ -185,20 +198,35 @@ def _to_agent(conversation: Conversation, message: CustomerMessage) -> Decision:
 def _wrote_after_end(
     conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
 ) -> Decision:
-    if ts_key(message.ts) <= ts_key(f"{conversation.dropped_until:.6f}"):
-        return Decision(_done_with(conversation, message), (Flag(message.ts),), Then.SETTLE)
-    never_opened = not conversation.past_contact_id
-    asking_is_over = conversation.id.flat and now > conversation.ended_at + policy.flat_ask_seconds
-    if (
-        policy.reopen is Reopen.ALWAYS
-        or never_opened
-        or (policy.reopen is Reopen.ASK and asking_is_over)
-    ):
+    if conversation.carried == message.id:
+        return _sending_went_on(conversation, MessageSent(message, None))
+    done = _done_with(conversation, message)
+    if _not_after(message.ts, conversation.dropped_until):
+        return Decision(done, (Flag(message.ts),), Then.SETTLE)
+    if _opens_again(conversation, message, now, policy):
         return Decision(conversation, (Identify(message.user_id),))
     if policy.reopen is Reopen.NEVER:
         no = Notice(f"not_reopened:{message.id}", NoticeKind.NOT_REOPENED, user_id=message.user_id)
-        return Decision(owe_once(conversation, no), (Flag(message.ts),), Then.SETTLE)
+        return Decision(owe_once(done, no), (Flag(message.ts),), Then.SETTLE)
     return _hold(conversation, message, now, policy)
+
+
+def _opens_again(
+    conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
+) -> bool:
+    if not conversation.past_contact_id:
+        return True
+    if policy.reopen is Reopen.ALWAYS:
+        # A flow that ends every chat at once (out of hours) takes nothing: the message that waited
+        # for it must not open chat after chat.
+        unheard = not conversation.last_own and not conversation.carried
+        return not (unheard and _not_after(message.ts, conversation.ended_at))
+    asking_is_over = conversation.id.flat and now > conversation.ended_at + policy.flat_ask_seconds
+    return policy.reopen is Reopen.ASK and asking_is_over
+
+
+def _not_after(ts: str, time: float) -> bool:
+    return ts_key(ts) <= ts_key(f"{time:.6f}")
 
 
 def _hold(
@@ -208,11 +236,12 @@ def _hold(
         return Decision(conversation, then=Then.SETTLE)
     if len(conversation.held) >= policy.held_messages:
         full = Notice(f"held_full:{message.id}", NoticeKind.HELD_FULL, user_id=message.user_id)
-        return Decision(owe_once(conversation, full), (Flag(message.ts),), Then.SETTLE)
-    ask = Notice(f"ask_reopen:{message.id}", NoticeKind.ASK_REOPEN, user_id=message.user_id)
+        done = _done_with(conversation, message)
+        return Decision(owe_once(done, full), (Flag(message.ts),), Then.SETTLE)
+    held = sorted((*conversation.held, message), key=lambda one: ts_key(one.ts))
     kept = replace(
-        owe_once(conversation, ask),
-        held=(*conversation.held, message),
+        contacts.asking(_done_with(conversation, message), message),
+        held=tuple(held),
         held_until=conversation.held_until if conversation.held else now + policy.held_seconds,
     )
     return Decision(kept, then=Then.SETTLE)
@@ -226,24 +255,30 @@ def _asked_to_end(
     wrote = event.user_id in {person.user_id for person in conversation.people}
     if event.pressed and not wrote:
         return Decision(conversation, then=Then.SETTLE)
-    leave: tuple[Effect, ...] = (EndContact(conversation.contact),) if conversation.contact else ()
-    match conversation.phase:
-        case Phase.OPENING:
-            # A start that is in the air needs no cure: a contact that nobody connects to reaches
-            # no flow and no agent, and dies by itself after 5 minutes (Administrator Guide).
-            cancelled = contacts.given_up(conversation, now, NoticeKind.ENDED)
-            return replace(
-                cancelled, effects=(*leave, *cancelled.effects), then=Then.SETTLE, save=False
-            )
-        case Phase.OPEN:
-            ending = replace(
-                conversation, phase=Phase.ENDING, ending_until=now + policy.ending_seconds
-            )
-            return without_button(Decision(ending, leave, Then.SETTLE))
-        case Phase.ENDING:
-            return Decision(conversation, leave, Then.SETTLE)
-        case _:
-            return Decision(conversation, then=Then.SETTLE)
+    if conversation.phase is Phase.OPENING and not conversation.contact:
+        # A start that is in the air needs no cure: a contact that nobody connects to reaches no
+        # flow and no agent, and dies by itself after 5 minutes (Administrator Guide).
+        cancelled = contacts.given_up(conversation, now, NoticeKind.ENDED)
+        return replace(cancelled, then=Then.SETTLE, save=False)
+    if not conversation.contact:
+        return Decision(conversation, then=Then.SETTLE)
+    ending, flags = _leaving(conversation, now, policy)
+    leave = EndContact(conversation.contact)
+    return without_button(Decision(ending, (leave, *flags), Then.SETTLE))
+
+
+def _leaving(
+    conversation: Conversation, now: float, policy: Policy
+) -> tuple[Conversation, tuple[Effect, ...]]:
+    """The contact is kept until its end is heard of: another task can store this state before the
+    customer has left, and after a crash then the same event has to lead to the same effect."""
+    if conversation.phase is Phase.ENDING:
+        return conversation, ()
+    ending = replace(conversation, phase=Phase.ENDING, ending_until=now + policy.ending_seconds)
+    if conversation.phase is Phase.OPEN:
+        return ending, ()
+    flags = tuple(Flag(message.ts) for message in conversation.held)
+    return replace(ending, held=(), held_until=0.0, dropped_until=now), flags
 
 
 def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decision:
@@ -306,7 +341,10 @@ def _time_went_on(
     rest = tuple(outgoing for outgoing in conversation.owed if outgoing.id not in event.ids)
     if isinstance(event, PostFailed):
         return _post_failed(replace(conversation, owed=rest), done, event, now)
-    return _posted(replace(conversation, owed=rest), done, event.ts)
+    known = {outgoing.id for outgoing in done}
+    strays = [one for one in event.ids if one not in known]
+    posted = transcript.stood_in_thread(replace(conversation, owed=rest), strays)
+    return _posted(posted, done, event.ts)
 
 
 def _posted(conversation: Conversation, done: Sequence[Outgoing], ts: str) -> Decision:
@@ -316,12 +354,14 @@ def _posted(conversation: Conversation, done: Sequence[Outgoing], ts: str) -> De
         NoticeKind.CONNECTING: (Phase.OPENING, Phase.OPEN),
         NoticeKind.ASK_REOPEN: (Phase.ENDED,),
     }
+    decision = Decision(posted)
     for outgoing in done:
         if isinstance(outgoing, Notice) and outgoing.kind in offers:
-            if posted.phase in offers[outgoing.kind]:
-                return Decision(replace(posted, button_ts=ts))
-            return Decision(posted, (RetireButton(ts),))
-    return Decision(posted)
+            if posted.phase not in offers[outgoing.kind]:
+                return replace(decision, effects=(RetireButton(ts),))
+            decision = without_button(decision)
+            return replace(decision, conversation=replace(decision.conversation, button_ts=ts))
+    return decision
 
 
 def _post_failed(
@@ -337,7 +377,15 @@ def _post_failed(
     if not event.gone:
         return Decision(conversation, tell)
     leave: tuple[Effect, ...] = (EndContact(contact),) if contact else ()
-    closed = replace(contacts.ended(conversation, now), owed=(), button_ts="")
+    # Whoever still waits cannot be told, and must not open another chat that nobody can see.
+    closed = replace(
+        contacts.ended(conversation, now),
+        owed=(),
+        button_ts="",
+        held=(),
+        held_until=0.0,
+        dropped_until=now,
+    )
     return Decision(closed, (*tell, *leave), save=True)
 
 

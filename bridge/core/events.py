@@ -85,6 +85,9 @@ class Identified:
     permalink: str = ""
     first_id: str = ""
     first: str = field(default="", repr=False)
+    opens: bool = True
+    """Asked in order to open a chat. False: only for the name, in a chat that was open then and
+    may have ended since."""
 
 
 @dataclass(frozen=True, slots=True)

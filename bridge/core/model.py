@@ -299,14 +299,15 @@ class Conversation:
     """Who wrote, the opener first."""
     progress: Progress | None = None
     carried: str = ""
-    """Id of the message that travelled with the start as InitialMessage."""
+    """Id of the message that travelled with the start as InitialMessage; after the end only where
+    the contact lived and it went whole."""
     last_own: Sent | None = None
     """Our newest settled item in this contact."""
     seen: tuple[Seen, ...] = ()
     """The look-back: items of this contact that are posted, owed, or need no showing."""
     past_seen: tuple[Seen, ...] = ()
-    """The look-back of the chat before, kept where its end was missed: what the continued chat
-    brings back of it and is not in here was never posted."""
+    """What is known of the chat before: its look-back where its end was missed (what a continued
+    chat brings back of it and is not in here was never posted), else its newest item."""
     owed: tuple[Outgoing, ...] = ()
     """The outbox towards Slack, in order: everything that was decided and is not posted yet."""
     held: tuple[CustomerMessage, ...] = ()
@@ -323,7 +324,7 @@ class Conversation:
     past_contact_id: str = ""
     """The last contact that ended: what a new one continues."""
     missed: bool = False
-    """It ended while nobody listened."""
+    """The chat that a new one continues ended while nobody listened."""
     last_ts: str = ""
     """Newest event of the thread that was settled."""
     last_post_ts: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from bridge.core.contacts import ended
@@ -39,7 +39,7 @@ def items_arrived(
         shown = _shown(conversation, item)
         owing = owe(owing, shown) if shown else owing
     if owing.carried and not owing.last_own:
-        echo = next((item for item in fresh if item.own and not item.past), None)
+        echo = next((item for item in fresh if _own_words(item)), None)
         owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
     owing = replace(owing, seen=_look_back(owing.seen, fresh, policy))
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
@@ -54,20 +54,29 @@ def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
     The lane sends one thing at a time, so an item of ours after the last settled one is that thing.
     The echo of the InitialMessage comes first of all and proves nothing about later messages.
     """
-    own = [
-        item
-        for item in items
-        if item.own
-        and not item.past
-        and item.kind is ItemKind.MESSAGE
-        and not item.text.startswith(ASIDE)
-    ]
+    own = [item for item in items if _own_words(item)]
     last = conversation.last_own
     if last:
-        own = [item for item in own if item.time >= last.time and item.id != last.item_id]
+        # Later, not as late: one that was settled before the last may bear the same millisecond.
+        own = [item for item in own if item.time > last.time and item.id != last.item_id]
     elif conversation.carried:
         own = own[1:]
     return own[0] if own else None
+
+
+def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversation:
+    """Remember items that were found posted although nothing here knew of them: when they come by
+    the transcript, of this chat or of one that continues it, they must not be posted again."""
+    newest = max((one.time for one in (*conversation.past_seen, *conversation.seen)), default=0.0)
+    known = {seen.id for seen in conversation.seen}
+    strays = tuple(Seen(item_id, newest) for item_id in ids if item_id not in known)
+    return replace(conversation, seen=(*conversation.seen, *strays)) if strays else conversation
+
+
+def _own_words(item: Item) -> bool:
+    """Whether a person in the thread wrote it, in this chat."""
+    spoken = item.kind is ItemKind.MESSAGE and not item.text.startswith(ASIDE)
+    return item.own and not item.past and spoken
 
 
 def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
@@ -75,7 +84,9 @@ def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
         return None
     match item.kind:
         case ItemKind.MESSAGE | ItemKind.ATTACHMENT:
-            return AgentMessage(item.id, item.name, item.text, item.markdown, item.time)
+            # A flow has no name of its own: Connect calls it SYSTEM_MESSAGE.
+            name = "" if item.role == "SYSTEM" else item.name
+            return AgentMessage(item.id, name, item.text, item.markdown, item.time)
         case ItemKind.JOINED if item.role == "AGENT" and not item.past:
             return Notice(item.id, NoticeKind.JOINED, name=item.name)
         case ItemKind.TRANSFERRED if not item.past:
@@ -85,9 +96,11 @@ def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
 
 
 def _was_missed(conversation: Conversation, item: Item) -> bool:
-    """Whether an item of the chat before was written after we had last heard of it."""
-    newest = max((seen.time for seen in conversation.past_seen), default=float("inf"))
-    return item.time > newest
+    """Whether an item of a past chat was written while nobody listened, and never posted. What is
+    older than the look-back was."""
+    oldest = min((seen.time for seen in conversation.past_seen), default=float("-inf"))
+    ids = {seen.id for seen in conversation.past_seen}
+    return conversation.missed and item.time > oldest and item.id not in ids
 
 
 def _look_back(seen: tuple[Seen, ...], fresh: Sequence[Item], policy: Policy) -> tuple[Seen, ...]:

@@ -43,12 +43,11 @@ async def stage(user: str = "ana", channel: str = "help") -> AsyncIterator[Stage
         async with sandbox() as pair, aiohttp.ClientSession() as session:
             log = Path(folder) / "service.log"
             variables = dict(pair.environment, BRIDGE_DATA_DIR=folder, BRIDGE_REHYDRATE_SECONDS="2")
+            desk = Desk(session, pair.connect.url)
+            # The real service needs 30 to 60 s until an ended chat can be continued.
+            await desk.settings(persistent_ready_seconds=1.0)
             async with _service(variables, log, session):
-                yield Stage(
-                    Customer(session, pair.slack.url, user, channel),
-                    Desk(session, pair.connect.url),
-                    log,
-                )
+                yield Stage(Customer(session, pair.slack.url, user, channel), desk, log)
 
 
 @asynccontextmanager

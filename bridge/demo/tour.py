@@ -56,7 +56,7 @@ class Tour:
 
     async def _talk(self) -> None:
         self._say("An agent accepts, and both write")
-        await self._desk.do(self.contact, "accept", name="Mina")
+        await self._accept()
         await self._expect("the thread says who joined", self._shown("Mina"))
         await self._agent("Good morning! Which lights are on?")
         await self._customer.write("Only the red one & it blinks.")
@@ -93,10 +93,15 @@ class Tour:
         await self._expect("a second chat begins", self._has_contacts(2))
         self.contact = str((await self._desk.contacts())[-1]["contact_id"])
         await self._expect("it has what was kept", self._received("Thanks!"))
-        await self._desk.do(self.contact, "accept", name="Mina")
+        await self._accept()
         await self._agent("You are welcome. Anything else?")
         await self._press("End chat")
         await self._expect("the chat has ended in Connect too", self._over)
+        await self._expect("and the thread says so again", self._shown("ended", times=3))
+
+    async def _accept(self) -> None:
+        await self._expect("it waits in the queue", self._in_state("queued"))
+        await self._desk.do(self.contact, "accept", name="Mina")
 
     # --- expectations ----------------------------------------------------------------------------
 
@@ -113,12 +118,12 @@ class Tour:
         self._report(f"there is a button “{label}”", held=False)
 
     async def _each_message_once(self) -> None:
-        texts = [str(message["shown"]) for message in await self._customer.thread()]
-        doubled = sorted({text for text in texts if texts.count(text) > 1})
-        self._report(
-            "nothing stands twice in the thread, notices of the second chat apart",
-            held=all("onnect" in text or "ended" in text or "joined" in text for text in doubled),
-        )
+        carried = [
+            f"{entry['id']}/{entry['part']}"
+            for message in await self._customer.thread()
+            for entry in ((message["metadata"] or {}).get("event_payload") or {}).get("entries", [])
+        ]
+        self._report("nothing stands twice in the thread", held=len(carried) == len(set(carried)))
         pings = [
             ping
             for message in await self._customer.thread()
@@ -127,12 +132,11 @@ class Tour:
         ]
         self._report("nobody's text pinged the channel", held=not pings)
 
-    def _shown(self, text: str) -> Check:
+    def _shown(self, text: str, times: int = 1) -> Check:
         async def check() -> bool:
-            return any(
-                text in str(message["shown"]) and message["is_bot"]
-                for message in await self._customer.thread()
-            )
+            thread = await self._customer.thread()
+            found = [one for one in thread if one["is_bot"] and text in str(one["shown"])]
+            return len(found) >= times
 
         return check
 
@@ -149,6 +153,12 @@ class Tour:
     def _has_contacts(self, number: int) -> Check:
         async def check() -> bool:
             return len(await self._desk.contacts()) == number
+
+        return check
+
+    def _in_state(self, state: str) -> Check:
+        async def check() -> bool:
+            return str((await self._desk.contacts())[-1]["state"]) == state
 
         return check
 

@@ -128,7 +128,8 @@ class _Blocks:
     def heading(self) -> Element:
         match = _HEADING.match(self._lines[self._at])
         self._at += 1
-        return section(list(_inline((match.group(1) if match else "") or " ", {"bold": True})))
+        title = list(_inline((match.group(1) if match else "") or " ", {}))
+        return section([{**e, "style": {**e.get("style", {}), "bold": True}} for e in title])
 
     def quote(self) -> Element:
         lines = [match.group(1) for match in self._take(_QUOTE)]
@@ -192,9 +193,15 @@ def _span(match: re.Match[str], style: Style) -> Iterator[Element]:
         yield from _linked(found["url"], style)
     elif found["two"]:
         name = "strike" if found["two"] == "~~" else "bold"
-        yield from _inline(found["strong"], style | {name: True})
+        yield from _emphasised(found["strong"], name, style)
     else:
-        yield from _inline(found["weak"], style | {"italic": True})
+        yield from _emphasised(found["weak"], "italic", style)
+
+
+def _emphasised(text: str, name: str, style: Style) -> Iterator[Element]:
+    """Each kind of emphasis nests once: a long row of stars would nest without end."""
+    inside = _text if name in style else _inline
+    yield from inside(text, style | {name: True})
 
 
 def _labelled(source: str, label: str, target: str, style: Style) -> Iterator[Element]:

@@ -11,11 +11,10 @@ from bridge.slack.translate import END_BUTTON, REOPEN_BUTTON
 
 _TEXTS: Mapping[NoticeKind, str] = {
     NoticeKind.CONNECTING: "Thanks, we are connecting you with support. Just keep writing here.",
-    NoticeKind.BUSY: (
-        "Support is very busy right now. We keep trying, and everything you write here is kept."
-    ),
+    NoticeKind.BUSY: "{delay} We keep trying, and everything you write here is kept.",
     NoticeKind.JOINED: "{name} has joined the chat.",
-    NoticeKind.TRANSFERRED: "You are being transferred to {name}.",
+    # Connect does not say who comes next: they join by name.
+    NoticeKind.TRANSFERRED: "You are being transferred to a colleague.",
     NoticeKind.ENDED: "This chat has ended.",
     NoticeKind.MISSED: (
         "This chat ended while our connection was down. Something that was written in the last "
@@ -52,8 +51,12 @@ _REASONS: Mapping[str, str] = {
     "unavailable": "support cannot be reached right now. Please try again later.",
     "not_allowed": "you are not among those who can use it here. Please ask your administrator.",
 }
+_DELAYS: Mapping[str, str] = {
+    "busy": "Support is very busy right now.",
+    "trouble": "Connecting you with support takes longer than usual.",
+}
 _ANY_REASON = "something went wrong on our side. Please try again later."
-_SOMEONE = "a colleague"
+_SOMEONE = "Somebody of our team"
 # Only whoever has to act is pinged.
 _ADDRESSED = frozenset(
     {
@@ -71,9 +74,11 @@ _USER = re.compile(r"[UW][A-Z0-9]{1,31}\Z")
 
 def words(notice: Notice) -> str:
     """What a notice says, without whom it addresses."""
-    name = notice.name.strip() or _SOMEONE
-    text = _TEXTS[notice.kind].format(name=name, reason=_REASONS.get(notice.reason, _ANY_REASON))
-    return text[0].upper() + text[1:]
+    return _TEXTS[notice.kind].format(
+        name=notice.name.strip() or _SOMEONE,
+        reason=_REASONS.get(notice.reason, _ANY_REASON),
+        delay=_DELAYS.get(notice.reason, _DELAYS["trouble"]),
+    )
 
 
 def elements(notice: Notice) -> list[Element]:

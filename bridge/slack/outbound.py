@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bridge.core.decision import ts_key
 from bridge.core.errors import Denied, Gone, Rejected
 from bridge.core.events import Identified, Incoming
 from bridge.core.model import AgentMessage, ConversationId, Notice, Outgoing
@@ -156,7 +157,7 @@ class SlackSide:
         found: dict[PartId, str] = {}
         for post in await self._history(conversation, oldest=since or None):
             ts = str(post.get("ts") or "")
-            if ts > since and self._identity.wrote(post):
+            if ts_key(ts) > ts_key(since) and self._identity.wrote(post):
                 found |= dict.fromkeys(_entries(post), ts)
         return found
 

@@ -50,9 +50,10 @@ class _Handler(AsyncSocketModeHandler):
             self._in_air.add(task)
         try:
             await super().handle(client, req)
+        except ConnectionError:
+            _log.info("acknowledgement lost with its socket, Slack will send it again")
         except Exception as error:  # noqa: BLE001 - whatever Bolt stumbles over
-            # A failed store is an answer, not an exception: what is left is a shape that Bolt
-            # cannot read, or an acknowledgement that was lost with its socket.
+            # A failed store is an answer, not an exception: this is a shape that Bolt cannot read.
             metrics.EVENTS.labels("malformed", "ignored").inc()
             _log.warning("envelope acknowledged unread: %s", type(error).__name__)
             with contextlib.suppress(Exception):

@@ -277,7 +277,7 @@ class RedisStore:
         else holds a lease is dead, and its places need not wait for the lease to expire."""
         with translated():
             known = await self._client.smembers(f"{self._prefix}:members")
-            others = {one.decode() for one in known} - {self._incarnation}
+            others = {one.decode() for one in cast("set[bytes]", known)} - {self._incarnation}
             if others:
                 await self._client.delete(*(self._key("lease", one) for one in others))
 

@@ -180,7 +180,7 @@ async def test_frames_that_make_no_sense(world: World) -> None:
 
 async def test_an_answer_that_grows_is_told_when_it_is_complete(world: World) -> None:
     talk = await world.talk()
-    await world.desk.say(talk.id, "One two three", **{"as": "flow"}, chunks=3)
+    await world.desk.say(talk.id, "", **{"as": "flow"}, chunks=["One", "One two", "One two three"])
     await eventually(lambda: len(talk.listener.texts("SYSTEM")) > 1, "the answer")
     assert talk.listener.texts("SYSTEM") == [GREETING, "One two three"]
 

@@ -267,7 +267,8 @@ class FakeChat:
         return items
 
     def _check(self, call: str) -> None:
-        if self._ended or self._closed:
+        assert not self._closed
+        if self._ended:
             raise Gone(call, "ContactOver")
 
     def typing(self) -> None:

@@ -4,7 +4,7 @@ module takes the fixtures by giving them names of its own."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_sdk.errors import SlackApiError
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
@@ -42,6 +43,16 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
                 await asyncio.sleep(0.01)
     except TimeoutError:
         pytest.fail("the condition did not come true in time")
+
+
+async def refused(call: Awaitable[Any], error: str) -> Json:
+    """The answer of a call that must fail with this error."""
+    with pytest.raises(SlackApiError) as caught:
+        await call
+    assert caught.value.response["error"] == error
+    data = caught.value.response.data
+    assert isinstance(data, dict)
+    return data
 
 
 class Person:

@@ -184,6 +184,27 @@ async def test_an_answer_ends_the_repeats(slack: SlackSandbox, person: Person) -
         assert [r.retry_attempt for r in listener.requests] == [0, 1]
 
 
+async def test_a_late_answer_counts(slack: SlackSandbox, person: Person) -> None:
+    await person.do("settings", "PATCH", ack_seconds=0.05, retry_schedule=[60])
+    async with raw_socket(slack) as ws:
+        await ws.receive()
+        await person.say("slow")
+        envelope = json.loads((await ws.receive()).data)
+        (delivery,) = slack.courier.deliveries
+        await until(lambda: delivery.attempts[-1].failure)
+        await ws.send_str(json.dumps({"envelope_id": envelope["envelope_id"]}))
+        await until(delivery.answered.is_set)
+    assert len(delivery.attempts) == 1
+
+
+async def test_short_connections_on_request(slack: SlackSandbox) -> None:
+    async with aiohttp.ClientSession() as session:
+        url = f"{await open_url(slack)}&debug_reconnects=true"
+        async with session.ws_connect(url) as ws:
+            hello = json.loads((await ws.receive()).data)
+    assert hello["debug_info"]["approximate_connection_time"] == 360
+
+
 async def test_an_event_waits_for_a_socket(slack: SlackSandbox, person: Person) -> None:
     await person.say("early")
     await until(lambda: slack.courier.deliveries[0].attempts[-1].failure)

@@ -227,6 +227,15 @@ async def test_who_has_to_act_is_pinged_and_told_why(kit: Kit) -> None:
     assert "x_y" not in odd["shown"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "said_so"), [("busy", "very busy"), ("trouble", "longer"), ("", "longer")]
+)
+async def test_a_delay_is_explained(kit: Kit, reason: str, said_so: str) -> None:
+    seen = await posted(kit, Notice("n", NoticeKind.BUSY, user_id=ANA, reason=reason))
+    assert said_so in seen["shown"]
+    assert seen["pings"] == []
+
+
 @pytest.mark.parametrize("remembered", [True, False])
 async def test_a_button_is_retired_and_its_text_kept(box: SlackSandbox, remembered: bool) -> None:
     async with wired(box) as kit:

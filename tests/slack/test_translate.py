@@ -234,7 +234,7 @@ def test_a_typed_entity_is_not_a_mention() -> None:
 @pytest.mark.parametrize("thread_ts", [None, ROOT])
 def test_a_mention_with_end_asks_to_end(text: str, thread_ts: str | None) -> None:
     found = taken(channel=TALK, text=text, thread_ts=thread_ts)
-    assert (found.event, found.opens) == (AskedToEnd(TS, "UANA"), False)
+    assert (found.event, found.opens) == (AskedToEnd(TS, "UANA", pressed=False), False)
     assert found.conversation == conversation(TALK, thread_ts or TS)
     assert found.keys[0] == f"{TALK}:{TS}:new"
 

@@ -66,12 +66,16 @@ def _check(block: Json, pointer: str) -> None:
     _limit(block.get("block_id", ""), MAX_ID, f"{pointer}/block_id")
     if kind == "section":
         _text(block.get("text"), MAX_SECTION_TEXT, f"{pointer}/text")
+        if block.get("accessory", {}).get("type", "image") != "image":
+            _actions([block["accessory"]], pointer)
     elif kind == "header":
         _text(block.get("text"), MAX_HEADER_TEXT, f"{pointer}/text")
     elif kind in ("actions", "context", "rich_text"):
         elements = block.get("elements")
         if not isinstance(elements, list) or not elements:
             raise _invalid("missing required field: elements", pointer)
+        if not all(isinstance(element, dict) for element in elements):
+            raise _invalid("must be objects", f"{pointer}/elements")
         if kind == "actions":
             _actions(elements, pointer)
 

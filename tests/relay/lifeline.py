@@ -1,0 +1,137 @@
+"""A process that dies between two instructions: its ports, cut at a chosen call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+from bridge.core.events import Incoming
+from bridge.core.model import Contact, Item, Seen, Started
+from bridge.core.ports import AgentSide, Chat, ChatListener, CustomerSide, Store
+
+T = TypeVar("T")
+
+
+class Lifeline:
+    """Counts the calls of one replica to its ports. At call number `at` (from 1) everything is cut,
+    before it is carried out or `after`: then no call returns and nothing is heard any more."""
+
+    def __init__(self, at: int = 0, *, after: bool = False) -> None:
+        self.calls: list[str] = []
+        self.cut = asyncio.Event()
+        self._buried = False
+        self._at = at
+        self._after = after
+
+    def store(self, store: Store) -> Store:
+        return cast("Store", _Store(self, store, "store"))
+
+    def customer(self, customer: CustomerSide) -> CustomerSide:
+        return cast("CustomerSide", _Port(self, customer, "slack"))
+
+    def agent(self, agent: AgentSide) -> AgentSide:
+        return cast("AgentSide", _Agent(self, agent, "connect"))
+
+    async def through(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._alive()
+        self.calls.append(name)
+        mine = len(self.calls) == self._at
+        if mine and not self._after:
+            self.cut.set()
+        await self._alive()
+        try:
+            answer = await call()
+        except Exception:
+            await self._answered(mine)
+            raise
+        await self._answered(mine)
+        return answer
+
+    async def _answered(self, mine: bool) -> None:
+        if mine:
+            self.cut.set()
+        await self._alive()
+
+    async def _alive(self) -> None:
+        if self._buried:
+            raise asyncio.CancelledError
+        if self.cut.is_set():
+            await asyncio.get_running_loop().create_future()
+
+    def bury(self) -> None:
+        """End whoever still calls. (A cancelled task may not notice: until Python 3.12,
+        `asyncio.wait_for` returns an answer that came at the same moment.)"""
+        self.cut.set()
+        self._buried = True
+
+
+class _Port:
+    """Any port: its coroutines go through the lifeline."""
+
+    def __init__(self, lifeline: Lifeline, port: object, name: str) -> None:
+        self._lifeline = lifeline
+        self._port = port
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+
+        async def call(*args: Any, **named: Any) -> Any:
+            return await self._lifeline.through(
+                f"{self._name}.{name}", lambda: method(*args, **named)
+            )
+
+        return call
+
+
+class _Store(_Port):
+    async def arrivals(self) -> AsyncIterator[Incoming]:
+        async for incoming in cast("Store", self._port).arrivals():
+            if not self._lifeline.cut.is_set():
+                yield incoming
+
+
+class _Agent(_Port):
+    def listen(
+        self,
+        contact: Contact,
+        seen: Iterable[Seen],
+        listener: ChatListener,
+        started: Started | None = None,
+    ) -> Chat:
+        ear = _Ear(self._lifeline, listener)
+        chat = cast("AgentSide", self._port).listen(contact, seen, ear, started)
+        return cast("Chat", _Chat(self._lifeline, chat, "chat"))
+
+
+class _Chat(_Port):
+    async def close(self) -> None:
+        await cast("Chat", self._port).close()
+
+
+class _Ear:
+    """A listener that hears nothing when it is dead."""
+
+    def __init__(self, lifeline: Lifeline, listener: ChatListener) -> None:
+        self._lifeline = lifeline
+        self._listener = listener
+
+    def subscribed(self) -> None:
+        if not self._lifeline.cut.is_set():
+            self._listener.subscribed()
+
+    def items(self, items: Sequence[Item]) -> None:
+        if not self._lifeline.cut.is_set():
+            self._listener.items(items)
+
+    def renewed(self, connection_token: str, expiry: float) -> None:
+        if not self._lifeline.cut.is_set():
+            self._listener.renewed(connection_token, expiry)
+
+    def over(self) -> None:
+        if not self._lifeline.cut.is_set():
+            self._listener.over()

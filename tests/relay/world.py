@@ -1,0 +1,172 @@
+"""A world for the relay: both platforms, one Redis, and replicas that live and die in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from bridge.core.events import Incoming
+from bridge.core.model import Conversation, ConversationId, Policy
+from bridge.core.ports import Kept
+from bridge.relay.clock import StoppableClock
+from bridge.relay.kit import Kit, Timing
+from bridge.relay.lane import Lane
+from bridge.relay.lease import Lease
+from bridge.relay.pace import Pace
+from bridge.relay.worker import Worker
+from bridge.store.redis import RedisStore
+from tests.relay.connect import FakeConnect
+from tests.relay.fakes import FakeCustomer
+from tests.relay.lifeline import Lifeline
+from tests.relay.virtual import FakeClock, redis_lives_by, until
+from tests.store.support import Backend, fake_backend
+
+LEASE = 30.0
+
+
+class Replica:
+    """One process of the service, without its edges."""
+
+    def __init__(
+        self, world: World, name: str, policy: Policy, timing: Timing, lifeline: Lifeline
+    ) -> None:
+        self.name = name
+        self.lifeline = lifeline
+        self.resumed: list[tuple[ConversationId, str]] = []
+        self.redis = world.backend.store(name, lease_seconds=LEASE)
+        self.pauses = StoppableClock(world.clock)
+        self.lease = Lease(world.clock, LEASE)
+        self.kit = Kit(
+            store=lifeline.store(self.redis),
+            customer=lifeline.customer(world.customer),
+            agent=lifeline.agent(world.connect),
+            clock=self.pauses,
+            policy=policy,
+            pace=Pace(self.pauses),
+            guard=self.lease.guard,
+            redis_now=self.lease.redis_now,
+            timing=timing,
+        )
+        self.worker = Worker(
+            self.kit, self.lease, world.clock, lambda id_, last: self.resumed.append((id_, last))
+        )
+        self._life = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        await self.worker.start()
+        await self.worker.run()
+
+    def lane(self, conversation: ConversationId) -> Lane:
+        return self.worker.lanes[conversation]
+
+    def has(self, conversation: ConversationId) -> Conversation:
+        """The state in memory."""
+        return self.lane(conversation).conversation
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """As SIGTERM does."""
+        await self.worker.stop(grace, self.pauses.stop)
+        await self._gone()
+
+    async def kill(self) -> None:
+        """As kill -9 does: no call gets through any more."""
+        self.lifeline.bury()
+        self.worker._stopping = True
+        for lane in list(self.worker.lanes.values()):
+            await lane.abandon()
+        for task in list(self.worker._tasks):
+            task.cancel()
+        await asyncio.gather(*self.worker._tasks, return_exceptions=True)
+        await self._gone()
+
+    async def _gone(self) -> None:
+        self._life.cancel()
+        await asyncio.gather(self._life, return_exceptions=True)
+
+
+class World:
+    """Slack, Connect, Redis, and the replicas in the order of their births."""
+
+    def __init__(self, clock: FakeClock, backend: Backend) -> None:
+        self.clock = clock
+        self.backend = backend
+        self.customer = FakeCustomer(clock)
+        self.connect = FakeConnect(clock)
+        self.replicas: list[Replica] = []
+
+    async def replica(
+        self,
+        policy: Policy | None = None,
+        timing: Timing | None = None,
+        lifeline: Lifeline | None = None,
+    ) -> Replica:
+        """A new one; returns when its lease has begun, or never will."""
+        replica = Replica(
+            self,
+            f"replica-{len(self.replicas) + 1}",
+            policy or Policy(),
+            timing or Timing(),
+            lifeline or Lifeline(),
+        )
+        self.replicas.append(replica)
+        await until(lambda: replica.lease.held or replica.lifeline.cut.is_set())
+        return replica
+
+    async def deliver(self, *events: Incoming) -> None:
+        """As Slack does: again and again, until somebody acknowledges. In order."""
+        for incoming in events:
+            while not await self._acknowledged(incoming, self.replicas[-1]):
+                await asyncio.sleep(1.0)
+
+    async def _acknowledged(self, incoming: Incoming, replica: Replica) -> bool:
+        taking = asyncio.create_task(replica.worker.accept(incoming))
+        dying = asyncio.create_task(replica.lifeline.cut.wait())
+        await asyncio.wait({taking, dying}, return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
+        if not taking.done():
+            taking.cancel()
+            return False
+        return taking.exception() is None
+
+    async def kept(self, conversation: ConversationId) -> Kept:
+        """What Redis holds of it."""
+        return await self.backend.store("reader").load(conversation)
+
+    async def settled(self, conversation: ConversationId) -> Kept:
+        """The same, when nothing waits, nothing is owed and nothing is in the air."""
+        return await self.eventually(
+            lambda: self.kept(conversation),
+            lambda kept: not (kept.lane or kept.mark or kept.conversation.owed),
+        )
+
+    async def eventually(
+        self, read: Callable[[], Awaitable[Kept]], good: Callable[[Kept], bool]
+    ) -> Kept:
+        async with asyncio.timeout(900.0):
+            while not good(kept := await read()):
+                await asyncio.sleep(1.0)
+        return kept
+
+    async def opened(self, *texts: str, user: str = "U1") -> ConversationId:
+        """A conversation that is open, in which these were written and arrived."""
+        root = self.customer.opens(texts[0], user)
+        await self.deliver(root)
+        for text in texts[1:]:
+            await self.deliver(self.customer.replies(root.conversation, text, user))
+        await until(lambda: self.connect.hears(texts[-1]))
+        await self.settled(root.conversation)
+        return root.conversation
+
+
+@asynccontextmanager
+async def a_world() -> AsyncIterator[World]:
+    clock = FakeClock()
+    with redis_lives_by(clock):
+        async with fake_backend() as backend:
+            world = World(clock, backend)
+            yield world
+            for replica in world.replicas:
+                await replica.kill()
+
+
