@@ -13,7 +13,7 @@ from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
-from bridge.core.model import AgentMessage, ConversationId, Phase, Place
+from bridge.core.model import AgentMessage, ConversationId, Place
 from bridge.core.ports import Clock, CustomerHistory, Intake, Kept, Store
 from bridge.relay.catchup import CatchUp
 from bridge.relay.deliver import store_insist
@@ -44,6 +44,7 @@ class Worker:
         self._loading = asyncio.Lock()
         self._dropped: set[Lane] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
 
     # --- intake ----------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ class Worker:
         lane = Lane(kept, self._kit, self._idle, self._lost)
         self.lanes[conversation.id] = lane
         lane.wake()
-        if self._catchup.needed and conversation.phase is not Phase.NEW:
+        if self._catchup.needed and conversation.active:
             self._spawn(self._catchup.thread(conversation))
 
     # --- lanes that end --------------------------------------------------------------------------
@@ -134,14 +135,21 @@ class Worker:
     # --- ownership -------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take the lease, and begin to take what nobody owns. Raises StoreAway."""
+        """Take the lease, begin to take what nobody owns, and go on until `stop`.
+
+        Raises StoreAway, before anything else happened.
+        """
         await self._renew()
+        self._loops = [
+            asyncio.create_task(self._keep_lease(), name="lease"),
+            asyncio.create_task(self._hear_arrivals(), name="arrivals"),
+        ]
 
     async def run(self) -> None:
-        """Keep the lease and hear what others take in for us, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_lease(), name="lease")
-            group.create_task(self._hear_arrivals(), name="arrivals")
+        """Wait; raises what ended a loop that should not end."""
+        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in ended:
+            loop.result()
 
     async def _keep_lease(self) -> None:
         while True:
@@ -219,13 +227,20 @@ class Worker:
         self._stopping = True
         end_pauses()
         lanes = list(self.lanes.values())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.gather(*(lane.stop() for lane in lanes), return_exceptions=True)
-        await asyncio.gather(*(lane.abandon() for lane in lanes), return_exceptions=True)
-        for task in list(self._tasks):
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await asyncio.gather(*(lane.stop() for lane in lanes), return_exceptions=True)
+        finally:
+            # Also where a second signal cut the grace period short.
+            await asyncio.gather(*(lane.abandon() for lane in lanes), return_exceptions=True)
+            await self._hand_over_places()
+
+    async def _hand_over_places(self) -> None:
+        rest = [*self._loops, *self._tasks]
+        for task in rest:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*rest, return_exceptions=True)
         self.lanes.clear()
         try:
             await self._store.release()
