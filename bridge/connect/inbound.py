@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from bridge.connect.api import ConnectSettings
 from bridge.connect.connection import backoff
 from bridge.connect.contacts import Credentials
-from bridge.connect.merge import HELD, Merger
+from bridge.connect.merge import Merger
 from bridge.connect.quota import Urgency
 from bridge.connect.transcript import read_transcript
 from bridge.connect.translate import item_of
@@ -52,8 +53,6 @@ class Inbound:
         self._listener = listener
         self._on_ended = on_ended
         self._window = settings.reorder_window_ms / 1000
-        self._gap: float | None = self._merger.floor
-        """Where the gap that is not filled yet begins; frames are held until it is."""
         self._fill: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
@@ -62,7 +61,7 @@ class Inbound:
 
     async def catch_up(self) -> Sequence[Item]:
         """Read the transcript from the look-back on; new items are told, all are returned."""
-        items = await self._read(self._merger.floor, Urgency.WAITING)
+        items = await self._read(Urgency.WAITING)
         self._take(items)
         return items
 
@@ -71,7 +70,7 @@ class Inbound:
         if self._fill is not None:
             self._fill.cancel()
         # A gap that an earlier socket left open is one still.
-        gap = gap or self._gap is not None
+        gap = gap or self._merger.has_gap
         self._fill = asyncio.create_task(self._catch_up_after(gap))
 
     def lost(self) -> bool:
@@ -80,8 +79,7 @@ class Inbound:
             self._fill.cancel()
         if self._ending:
             self.flush()
-        if self._gap is None:
-            self._gap = self._merger.floor
+        self._merger.open_gap()
         return not self._stopped
 
     def heard(self, raw: object) -> None:
@@ -93,14 +91,14 @@ class Inbound:
         if _ends(item):
             self._ending = True
             wait = max(wait, _END_GRACE)
-        self._merger.heard(item, HELD if self._gap is not None else self._now() + wait)
+        self._merger.heard(item, self._now() + wait)
         if len(self._merger) > _MAX_HELD:
             self._merger.let_go(self._now())
         self._release()
 
     def flush(self) -> None:
         """Tell all that waits: nothing earlier can come any more."""
-        self._tell(self._merger.release(HELD))
+        self._tell(self._merger.flush())
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -120,24 +118,21 @@ class Inbound:
         """Read the transcript and tell what was missed. After a gap look once more, because items
         may appear late in it."""
         try:
-            floor = self._merger.floor if self._gap is None else self._gap
-            urgency = Urgency.RECONNECT if gap else Urgency.ROUTINE
-            items = await self._read_patiently(floor, urgency)
-            self._gap = None
-            self._merger.let_go(self._now() + self._window)
+            items = await self._read_patiently(Urgency.RECONNECT if gap else Urgency.ROUTINE)
+            self._merger.close_gap(self._now() + self._window)
             self._take(items)
             self._listener.subscribed()
             if gap:
                 await self._clock.sleep(self._settings.late_read_seconds)
-                self._take(await self._read_patiently(self._merger.floor, Urgency.ROUTINE))
+                self._take(await self._read_patiently(Urgency.ROUTINE))
         except Gone:
             log.info("Contact %s is over", self._credentials.contact_id)
 
-    async def _read_patiently(self, floor: float, urgency: Urgency) -> Sequence[Item]:
+    async def _read_patiently(self, urgency: Urgency) -> Sequence[Item]:
         failures = 0
         while True:
             try:
-                return await self._read(floor, urgency)
+                return await self._read(urgency)
             except (Temporary, Uncertain) as failure:
                 failures += 1
                 log.info("Contact %s: %s", self._credentials.contact_id, failure)
@@ -149,8 +144,8 @@ class Inbound:
                 )
                 return []
 
-    async def _read(self, floor: float, urgency: Urgency) -> list[Item]:
-        return await read_transcript(self._credentials, floor, urgency)
+    async def _read(self, urgency: Urgency) -> list[Item]:
+        return await read_transcript(self._credentials, self._merger.floor, urgency)
 
     def _take(self, items: Sequence[Item]) -> None:
         self._merger.read(items, self._now())
@@ -161,7 +156,7 @@ class Inbound:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._stopped and (due := self._merger.next_due) < HELD:
+        if not self._stopped and (due := self._merger.next_due) < math.inf:
             self._timer = asyncio.get_running_loop().call_at(due, self._release)
 
     def _tell(self, items: list[Item]) -> None:
@@ -169,7 +164,7 @@ class Inbound:
             return
         ended = any(_ends(item) for item in items)
         if ended:
-            items += self._merger.release(HELD)
+            items += self._merger.flush()
         self._listener.items(items)
         if ended:
             self._on_ended()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bridge.core.model import Item, Seen
 
-HELD = float("inf")
+_HELD = float("inf")
 """Due when the gap before it is filled."""
 
 
@@ -30,7 +30,9 @@ class Merger:
     """Remembers what was released and orders what waits.
 
     `seen` was released before (by an earlier process). Ids are kept for `lookback` seconds of
-    `AbsoluteTime` before the newest, and at least the last `keep` of them.
+    `AbsoluteTime` before the newest, and at least the last `keep` of them. While there is a gap
+    (frames may have been missed, as at the beginning) none is forgotten, and what sockets bring is
+    held until the transcript has filled it.
     """
 
     def __init__(self, seen: Iterable[Seen] = (), lookback: float = 300.0, keep: int = 100) -> None:
@@ -41,6 +43,7 @@ class Merger:
         self._newest = max(self._known.values(), default=float("-inf"))
         # Of what is older than this the ids are forgotten: in a transcript it is old news.
         self._horizon = self._newest - lookback
+        self._gap: float | None = self._horizon
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -48,23 +51,37 @@ class Merger:
     @property
     def floor(self) -> float:
         """How far back a transcript has to be read (Unix seconds); -inf: to its start."""
-        return self._newest - self._lookback
+        return self._newest - self._lookback if self._gap is None else self._gap
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether frames may have been missed that the transcript did not show yet."""
+        return self._gap is not None
 
     @property
     def next_due(self) -> float:
         """When to release next; infinite while nothing waits that has a time."""
-        return min((each.due for each in self._waiting.values()), default=HELD)
+        return min((each.due for each in self._waiting.values()), default=_HELD)
 
-    def heard(self, item: Item, due: float) -> None:
-        """An item came by socket; it may wait for earlier ones until `due`, or is HELD."""
-        if item.id not in self._known and item.id not in self._waiting:
-            self._waiting[item.id] = _Waiting(item, due)
+    def open_gap(self) -> None:
+        """Frames may be missed from here on. A gap that is open already stays as wide as it is."""
+        self._gap = self.floor
+
+    def close_gap(self, due: float) -> None:
+        """The transcript was read: what was held waits until `due`, as others do."""
+        self._gap = None
+        self.let_go(due)
 
     def let_go(self, due: float) -> None:
-        """What was held waits no longer than others do."""
+        """What was held waits only until `due`, although the gap is open."""
         for item_id, each in self._waiting.items():
-            if each.due == HELD:
+            if each.due == _HELD:
                 self._waiting[item_id] = _Waiting(each.item, due)
+
+    def heard(self, item: Item, due: float) -> None:
+        """An item came by socket; it may wait for earlier ones until `due`."""
+        if item.id not in self._known and item.id not in self._waiting:
+            self._waiting[item.id] = _Waiting(item, _HELD if self.has_gap else due)
 
     def read(self, items: Iterable[Item], now: float) -> None:
         """Items were read from the transcript: nothing earlier than they is still to come."""
@@ -75,9 +92,13 @@ class Merger:
     def release(self, now: float) -> list[Item]:
         """What is due, and whatever waits that comes before it; in order."""
         due = [each.place for each in self._waiting.values() if each.due <= now]
-        if not due:
-            return []
-        newest = max(due)
+        return self._release(max(due)) if due else []
+
+    def flush(self) -> list[Item]:
+        """Everything that waits, whatever for; in order."""
+        return self._release((float("inf"), "")) if self._waiting else []
+
+    def _release(self, newest: tuple[float, str]) -> list[Item]:
         out = sorted(
             (each for each in self._waiting.values() if each.place <= newest),
             key=lambda each: each.place,
@@ -85,13 +106,13 @@ class Merger:
         for each in out:
             del self._waiting[each.item.id]
             self._known[each.item.id] = each.item.time
-        self._newest = max(self._newest, newest[0])
+        self._newest = max(self._newest, out[-1].item.time)
         self._forget()
         return [each.item for each in out]
 
     def _forget(self) -> None:
         # Sorting at every item would cost more than the few ids it saves.
-        if len(self._known) <= 2 * self._keep:
+        if self.has_gap or len(self._known) <= 2 * self._keep:
             return
         by_age = sorted(self._known.items(), key=lambda pair: pair[1], reverse=True)
         old = [pair for pair in by_age[self._keep :] if pair[1] < self.floor]

@@ -158,10 +158,10 @@ def over(conversation: Conversation, event: ContactOver, now: float, policy: Pol
     contact = conversation.contact
     if not contact or contact.contact_id != event.contact_id:
         return Decision(conversation)
-    if contact.connected:
-        was_open = conversation.phase is Phase.OPEN
-        gone = ended(conversation, now, NoticeKind.MISSED if was_open else NoticeKind.ENDED)
-        missed = was_open or gone.missed
+    if contact.connected or conversation.seen:
+        left = conversation.phase is Phase.ENDING
+        gone = ended(conversation, now, NoticeKind.ENDED if left else NoticeKind.MISSED)
+        missed = gone.missed or not left
         return without_button(Decision(replace(gone, missed=missed), save=True))
     # It died unconnected (after 5 minutes): nobody saw it, so another takes its place silently.
     attempts = conversation.attempts + 1

@@ -9,7 +9,9 @@ import regex  # type: ignore[import-untyped]  # it ships no annotations
 Measure = Callable[[str], int]
 
 _FENCE = regex.compile(r"^[ \t]*```.*?(?:^[ \t]*```[ \t]*$|\Z)", regex.MULTILINE | regex.DOTALL)
-_LINK = regex.compile(r"\[[^\]\n]*\]\([^)\s]*\)|<[^<>\s]+>|https?://\S+")
+_LINK_LENGTH = 2000
+# Bounded, and without brackets inside: rows of brackets would take quadratic time.
+_LINK = regex.compile(r"\[[^\[\]\n]{0,500}\]\([^()\s]{0,1000}\)|<[^<>\s]{1,1000}>|https?://\S+")
 _GRAPHEME = regex.compile(r"\X")
 _IDEOGRAPHIC_END = "\u3002\uff01\uff1f"  # full stop, exclamation and question mark
 _BORDER = regex.compile(rf"\s+|(?<=[{_IDEOGRAPHIC_END}])")
@@ -46,7 +48,7 @@ def cut(text: str, limit: int, offset: int = 0, measure: Measure = len) -> int:
     if measure(text[begin:].rstrip()) <= limit:
         return len(text)
     borders = _graphemes(text, begin, limit, measure)
-    best = _best(text, begin, borders, _protected(text))
+    best = _best(text, begin, borders, _protected(text, begin, borders[-1]))
     return _skip_blank(text, best)
 
 
@@ -77,10 +79,10 @@ def _code_points(text: str, begin: int, limit: int, measure: Measure) -> list[in
     return [end]
 
 
-def _protected(text: str) -> list[tuple[int, int]]:
+def _protected(text: str, begin: int, last: int) -> list[tuple[int, int]]:
     """Spans that had better stay whole."""
-    spans = [match.span() for match in _FENCE.finditer(text)]
-    return spans + [match.span() for match in _LINK.finditer(text)]
+    fences = [m.span() for m in _FENCE.finditer(text) if m.end() > begin and m.start() < last]
+    return fences + [match.span() for match in _LINK.finditer(text, begin, last + _LINK_LENGTH)]
 
 
 def _best(text: str, begin: int, borders: list[int], protected: list[tuple[int, int]]) -> int:

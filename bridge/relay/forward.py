@@ -39,7 +39,8 @@ async def run(lane: Lane) -> None:
         lane.changed.clear()
         if lane.conversation.phase is Phase.OPEN and lane.asides:
             await send.aside(lane, lane.asides.popleft())
-        if lane.conversation.phase is Phase.OPEN and lane.in_doubt and lane.waiting:
+        unsent = lane.waiting or lane.conversation.held
+        if lane.conversation.phase is Phase.OPEN and lane.in_doubt and unsent:
             await send.look(lane)
         head = next_up(lane.conversation, lane.waiting.values())
         if head is None:

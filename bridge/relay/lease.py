@@ -23,6 +23,11 @@ class Lease:
         self._redis_offset = renewal.redis_time - sent_at
 
     @property
+    def lived(self) -> bool:
+        """Whether it was ever ours."""
+        return self._until > float("-inf")
+
+    @property
     def held(self) -> bool:
         """Whether the lease is certainly alive."""
         return self._clock.boottime() < self._until

@@ -37,6 +37,10 @@ class Worker:
         self._clock = clock
         self._catchup = CatchUp(history, self.accept, kit.clock)
         self._places: set[Place] = set()
+        self._doubtful: set[Place] = set()
+        """Places that a lapse of our lease may have cost us, or not."""
+        self._patient_until = float("-inf")
+        """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
         self._claiming = False
         # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
@@ -62,6 +66,8 @@ class Worker:
         metrics.EVENTS.labels(kind, str(accepted.intake)).inc()
         if accepted.mine and accepted.intake is Intake.STORED:
             self._hand_over(incoming)
+        elif accepted.intake is Intake.STORED and not self._lease.held:
+            self._doubtful.add(incoming.conversation.place)
 
     def _hand_over(self, incoming: Incoming) -> None:
         """Give a stored event to its lane, loading that first where it is not in memory."""
@@ -128,9 +134,16 @@ class Worker:
         place = lane.conversation.id.place
         log.warning("place_lost", place=str(place))
         self._places.discard(place)
-        for other in [one for one in self.lanes.values() if one.conversation.id.place == place]:
-            del self.lanes[other.conversation.id]
-            self._spawn(other.abandon())
+        self._doubtful.add(place)
+        self._spawn(self._let_go(place))
+
+    async def _let_go(self, place: Place) -> None:
+        # What they have in the air ends before anybody reads the place again.
+        async with self._loading:
+            lanes = [one for one in self.lanes.values() if one.conversation.id.place == place]
+            for lane in lanes:
+                del self.lanes[lane.conversation.id]
+            await asyncio.gather(*(lane.abandon() for lane in lanes))
 
     # --- ownership -------------------------------------------------------------------------------
 
@@ -160,14 +173,21 @@ class Worker:
                 log.warning("lease_not_renewed", reason=str(away))
 
     async def _renew(self) -> None:
-        sent_at = self._clock.boottime()
+        sent_at, lived = self._clock.boottime(), self._lease.lived
         renewal = await self._store.renew()
         self._lease.renewed(sent_at, renewal)
         if renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
         for place in renewal.pending:
-            self._take_place(place)
-        if not self._claiming:
+            # Others that wait have no owner: they are nobody's before they are claimed.
+            if place in self._places:
+                self._take_place(place)
+        if lived and not renewal.held:
+            self._patient_until = sent_at + self._lease.seconds
+            for place in self._doubtful:
+                self._take_place(place)
+        self._doubtful.clear()
+        if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True
             self._spawn(self._claim())
 

@@ -26,7 +26,8 @@ _INLINE = re.compile(
     r"|(?<![\w*_])(?P<one>[*_])(?=[^\s*_])(?P<weak>[^\n]*?[^\s*_])(?P=one)(?![\w*_])"
 )
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
-_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\Z")
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*)\Z")
+_HEADING_END = re.compile(r"\s#+\Z")
 _QUOTE = re.compile(r"\s{0,3}>\s?(.*)\Z")
 _ITEM = re.compile(r"(\s*)(?:([-*+])|(\d{1,9})[.)])\s+(.*)\Z")
 _SCHEME = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
@@ -128,8 +129,9 @@ class _Blocks:
     def heading(self) -> Element:
         match = _HEADING.match(self._lines[self._at])
         self._at += 1
-        title = list(_inline((match.group(1) if match else "") or " ", {}))
-        return section([{**e, "style": {**e.get("style", {}), "bold": True}} for e in title])
+        title = _HEADING_END.sub("", match.group(1).rstrip() if match else "").rstrip()
+        elements = _inline(title or " ", {})
+        return section([{**e, "style": {**e.get("style", {}), "bold": True}} for e in elements])
 
     def quote(self) -> Element:
         lines = [match.group(1) for match in self._take(_QUOTE)]

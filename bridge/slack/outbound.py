@@ -92,7 +92,8 @@ class SlackSide:
         part: int,
         guard: Callable[[], None],
     ) -> str:
-        """Post one part; see the port. Raises Rejected for an agent's message without text."""
+        """Post one part; see the port. Raises Rejected for an agent's message without text, and
+        Gone where the thread was deleted."""
         payload = self._payload(conversation, outgoing, part)
         try:
             answer = await self._api.write("chat.postMessage", guard=guard, **payload)
@@ -104,6 +105,10 @@ class SlackSide:
             payload = self._payload(conversation, outgoing, part)
             answer = await self._api.write("chat.postMessage", guard=guard, **payload)
         ts = str(answer["ts"])
+        if not conversation.flat and _left_the_thread(answer):
+            # Under a root that was deleted Slack posts into the channel, for everybody to read.
+            await self._api.write("chat.delete", channel=conversation.place.channel, ts=ts)
+            raise Gone("chat.postMessage", "thread_not_found")
         if isinstance(outgoing, Notice) and notices.button(outgoing, conversation):
             self._remember(conversation.place.channel, ts, payload)
         return ts
@@ -216,6 +221,11 @@ class SlackSide:
             limit=_PAGE,
             **bounds,
         )
+
+
+def _left_the_thread(answer: Json) -> bool:
+    message = answer.get("message")
+    return isinstance(message, Mapping) and not message.get("thread_ts")
 
 
 def shown_name(name: str) -> str:

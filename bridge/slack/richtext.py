@@ -15,7 +15,6 @@ from bridge.slack.markers import clean, mark
 from bridge.slack.model import Json
 
 _ENTITY = re.compile(r"<([^<>]*)>")
-_EDGES = re.compile(r"(\s*)(.*?)(\s*)\Z", re.DOTALL)
 _STYLES = (("code", "`"), ("strike", "~~"), ("italic", "_"), ("bold", "**"))
 
 
@@ -151,13 +150,11 @@ def _styled(text: str, style: object) -> str:
 
 
 def _wrapped(line: str, marks: list[str]) -> str:
-    match = _EDGES.match(line)
-    if match is None or not match.group(2):
+    inner = line.strip()
+    if not inner:
         return line
-    before, inner, after = match.groups()
-    for sign in marks:
-        inner = f"{sign}{inner}{sign}"
-    return f"{before}{inner}{after}"
+    before, after = line[: line.index(inner[0])], line[len(line.rstrip()) :]
+    return f"{before}{''.join(reversed(marks))}{inner}{''.join(marks)}{after}"
 
 
 def _emoji(element: Json) -> str:

@@ -25,7 +25,7 @@ _CARRIED = frozenset({None, "file_share", "thread_broadcast", "me_message"})
 _CHANNEL = re.compile(r"[CDG][A-Z0-9]{1,31}\Z")
 _USER = re.compile(r"[UW][A-Z0-9]{1,31}\Z")
 _TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}\Z", re.ASCII)
-_END = re.compile(r"[\s*_~`]*end[\s*_~`]*[.!]?\s*\Z", re.IGNORECASE)
+_AROUND_END = " \n*_~`.!"
 _GONE = frozenset(
     f"{prefix}_{what}" for prefix in ("channel", "group") for what in ("left", "archive", "deleted")
 )
@@ -173,10 +173,14 @@ def message(event: Json, view: Viewpoint) -> Incoming | Ignored:
         return Ignored("not_for_us")
     thread, opens = where
     said: LaneEvent = Wrote(written)
-    if written.mention and _END.match(written.text) and not written.files:
+    if written.mention and not written.files and _says_end(written.text):
         said, opens = AskedToEnd(ts, user, pressed=False), False
     conversation = ConversationId(Place(view.identity.workspace, channel), thread)
     return Incoming(conversation, said, _keys(channel, ts, event), opens)
+
+
+def _says_end(text: str) -> bool:
+    return text.strip(_AROUND_END).casefold() == "end"
 
 
 def _not_by_a_person(event: Json, identity: Identity) -> str:

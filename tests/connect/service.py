@@ -87,8 +87,13 @@ class Desk:
 
         return await poll(statuses)
 
-    async def state(self, contact_id: str) -> str:
-        return str((await self.contact(contact_id))["state"])
+    async def reached(self, contact_id: str, state: str) -> None:
+        """Wait until the contact is in this state."""
+
+        async def is_there() -> bool:
+            return bool((await self.contact(contact_id))["state"] == state)
+
+        await poll(is_there)
 
     async def sockets(self) -> list[dict[str, Any]]:
         return list((await self.call("GET", "sockets"))["sockets"])
@@ -156,6 +161,7 @@ class World:
         talk = Talk(started, chat, listener)
         await eventually(lambda: listener.subscriptions, "subscribed")
         await eventually(lambda: listener.texts("SYSTEM"), "greeting")
+        await self.desk.reached(talk.id, "queued")
         await self.desk.act(talk.id, "accept", name="Mina")
         await eventually(lambda: any(each.name == "Mina" for each in listener.told), "agent joined")
         return talk

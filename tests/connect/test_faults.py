@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from bridge import metrics
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import ItemKind
 from tests.connect.service import Talk, World, poll, world
@@ -23,6 +24,11 @@ async def hears(talk: Talk, *texts: str) -> None:
     await eventually(lambda: len(talk.listener.texts("AGENT")) >= len(texts), str(texts))
     assert talk.listener.texts("AGENT") == list(texts)
     assert len(talk.listener.ids) == len(set(talk.listener.ids))
+
+
+def losses() -> float:
+    labels = {"side": "connect", "call": "socket", "reason": "lost"}
+    return metrics.REGISTRY.get_sample_value("bridge_retries_total", labels) or 0.0
 
 
 async def reconnected(talk: Talk, subscriptions: int) -> None:
@@ -106,8 +112,9 @@ async def test_without_a_window_what_comes_late_is_told_late(world: World) -> No
 
 
 async def test_an_item_that_appears_late_in_the_transcript(world: World) -> None:
-    talk = await world.talk()
-    await world.desk.fault("late_transcript", "socket", seconds=0.2)
+    # Reconnecting takes up to a second, so that the first read comes before the item.
+    talk = await world.talk(world.side(late_read_seconds=2.0))
+    await world.desk.fault("late_transcript", "socket", seconds=1.5)
     await world.desk.fault("lose_frames", "socket")
     await world.desk.say(talk.id, "late")
     await world.desk.act(talk.id, "drop_sockets")
@@ -148,8 +155,10 @@ async def test_rotation_loses_nothing_and_doubles_nothing(world: World) -> None:
 
 async def test_a_socket_is_replaced_before_its_url_expires(world: World) -> None:
     await world.desk.settings(socket_seconds=1.0)
+    before = losses()
     talk = await world.talk(world.side(heartbeat_seconds=0.05))
     await reconnected(talk, 2)
+    assert losses() == before
     await world.desk.say(talk.id, "Hello")
     await hears(talk, "Hello")
 
@@ -180,7 +189,7 @@ async def test_frames_that_make_no_sense(world: World) -> None:
 
 async def test_an_answer_that_grows_is_told_when_it_is_complete(world: World) -> None:
     talk = await world.talk()
-    await world.desk.say(talk.id, "", **{"as": "flow"}, chunks=["One", "One two", "One two three"])
+    await world.desk.say(talk.id, "", **{"as": "flow"}, chunks=["One ", "two ", "three"])
     await eventually(lambda: len(talk.listener.texts("SYSTEM")) > 1, "the answer")
     assert talk.listener.texts("SYSTEM") == [GREETING, "One two three"]
 
@@ -245,11 +254,7 @@ async def test_a_contact_that_died_before_it_was_connected(world: World) -> None
     await world.desk.settings(customer_connect_seconds=0.05)
     side = world.side(connection_types=False)
     started = await world.start(side)
-
-    async def dead() -> bool:
-        return await world.desk.state(started.contact.contact_id) == "ended"
-
-    await poll(dead)
+    await world.desk.reached(started.contact.contact_id, "ended")
     listener = Listener()
     side.listen(started.contact, (), listener, started)
     await eventually(lambda: listener.overs, "over")
@@ -295,7 +300,7 @@ async def test_refused_sends(world: World, kind: str, failure: type[Exception]) 
     await world.desk.fault(kind, "SendMessage")
     with pytest.raises(failure):
         await talk.chat.send("one", "t-1")
-    assert await talk.chat.send("one", "t-1")
+    assert (await talk.chat.send("one", "t-1")).item_id
 
 
 async def test_markdown_that_was_not_declared_goes_as_plain_text(world: World) -> None:
@@ -330,8 +335,9 @@ async def test_no_secret_and_no_text_is_logged(
         subscriptions = talk.listener.subscriptions
         await world.desk.say(talk.id, "my secret words")
         await reconnected(talk, subscriptions)
-    await world.desk.act(talk.id, "expire", what="socket_url")
+    await world.desk.settings(sockets_per_participant=0)
     await world.desk.act(talk.id, "drop_sockets")
+    await eventually(lambda: "WSServerHandshakeError" in caplog.text, "a refused socket")
     await world.desk.fault("no_answer", "SendMessage")
     with pytest.raises(Uncertain) as caught:
         await talk.chat.send("my secret words", "t-1")

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.connect.merge import HELD, Merger
+from bridge.connect.merge import Merger
 from bridge.core.model import Item, ItemKind, Seen
 
 
@@ -15,18 +17,25 @@ def ids(items: list[Item]) -> list[str]:
     return [each.id for each in items]
 
 
+def complete(seen: Sequence[Seen] = (), lookback: float = 300.0, keep: int = 100) -> Merger:
+    """One whose gap at the beginning is filled."""
+    merger = Merger(seen, lookback, keep)
+    merger.close_gap(due=0)
+    return merger
+
+
 def test_what_comes_in_the_wrong_order_within_the_window_goes_out_in_the_right_one() -> None:
-    merger = Merger()
+    merger = complete()
     merger.heard(item(2), due=10.1)
     merger.heard(item(1), due=10.2)
     assert ids(merger.release(10.0)) == []
     assert merger.next_due == 10.1
     assert ids(merger.release(10.1)) == ["i1", "i2"]
-    assert merger.next_due == HELD
+    assert merger.next_due == float("inf")
 
 
 def test_what_is_not_due_yet_and_newer_goes_on_waiting() -> None:
-    merger = Merger()
+    merger = complete()
     merger.heard(item(1), due=10.1)
     merger.heard(item(2), due=10.15)
     assert ids(merger.release(10.1)) == ["i1"]
@@ -34,7 +43,7 @@ def test_what_is_not_due_yet_and_newer_goes_on_waiting() -> None:
 
 
 def test_what_comes_too_late_still_goes_out_once() -> None:
-    merger = Merger()
+    merger = complete()
     merger.heard(item(2), due=0)
     assert ids(merger.release(0)) == ["i2"]
     merger.heard(item(1), due=0)
@@ -44,15 +53,43 @@ def test_what_comes_too_late_still_goes_out_once() -> None:
     assert ids(merger.release(1)) == []
 
 
-def test_held_frames_wait_for_the_gap_unless_the_transcript_has_them() -> None:
+def test_frames_wait_for_the_gap_unless_the_transcript_has_them() -> None:
     merger = Merger([Seen("i1", 1.0)])
-    merger.heard(item(5), due=HELD)
-    merger.heard(item(3), due=HELD)
+    merger.heard(item(5), due=0)
+    merger.heard(item(3), due=0)
     assert ids(merger.release(1000)) == []
+    assert merger.next_due == float("inf")
     merger.read([item(1), item(2), item(4)], now=5)
     assert ids(merger.release(5)) == ["i2", "i3", "i4"]
-    merger.let_go(due=6)
+    merger.close_gap(due=6)
+    assert ids(merger.release(5)) == []
     assert ids(merger.release(6)) == ["i5"]
+
+
+def test_a_gap_keeps_its_width_and_its_ids_until_it_is_closed() -> None:
+    merger = complete([Seen("i1000", 1000.0)], lookback=10, keep=5)
+    merger.open_gap()
+    for number in range(2000, 3000):
+        merger.heard(item(number), due=0)
+    merger.let_go(due=0)
+    assert len(merger.release(0)) == 1000
+    merger.open_gap()
+    assert merger.floor == 990.0
+    merger.read([item(number) for number in range(995, 3000)], now=0)
+    assert ids(merger.release(0)) == [f"i{each}" for each in range(995, 2000) if each != 1000]
+    merger.close_gap(due=0)
+    assert merger.floor == 2989.0
+    merger.read([item(number) for number in range(995, 3001)], now=0)
+    assert ids(merger.release(0)) == ["i3000"]
+
+
+def test_a_flush_lets_everything_out_in_order() -> None:
+    merger = Merger()
+    assert merger.flush() == []
+    merger.heard(item(2), due=1)
+    merger.read([item(1)], now=9)
+    assert ids(merger.flush()) == ["i1", "i2"]
+    assert merger.flush() == []
 
 
 def test_nothing_seen_before_means_reading_from_the_start() -> None:
@@ -67,13 +104,13 @@ def test_what_the_transcript_shows_from_before_the_lookback_is_old_news() -> Non
 
 
 def test_a_frame_is_news_however_old_its_time() -> None:
-    merger = Merger([Seen("i1000", 1000.0)], lookback=300)
+    merger = complete([Seen("i1000", 1000.0)])
     merger.heard(item(1), due=0)
     assert ids(merger.release(0)) == ["i1"]
 
 
 def test_memory_is_bounded_and_what_was_forgotten_does_not_come_again() -> None:
-    merger = Merger(lookback=10, keep=5)
+    merger = complete(lookback=10, keep=5)
     everything = [item(number) for number in range(1000)]
     merger.read(everything, now=0)
     assert len(merger.release(0)) == 1000
@@ -87,7 +124,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("heard"), numbers, st.floats(min_value=0, max_value=3)),
         st.tuples(st.just("read"), st.lists(numbers, max_size=8), st.just(0.0)),
-        st.tuples(st.just("held"), numbers, st.just(0.0)),
+        st.tuples(st.sampled_from(["lost", "filled"]), st.just(0), st.just(0.0)),
     ),
     max_size=40,
 )
@@ -100,11 +137,15 @@ def test_each_item_goes_out_once_and_each_release_is_in_order(
     merger = Merger([Seen(f"i{number}", float(number)) for number in seen])
     came, out = set[str](), list[str]()
     for clock, (how, what, wait) in enumerate(steps):
-        if isinstance(what, list):
+        if how == "lost":
+            merger.open_gap()
+        elif how == "filled":
+            merger.close_gap(due=clock)
+        elif isinstance(what, list):
             merger.read([item(number) for number in what], now=clock)
             came |= {f"i{number}" for number in what}
         else:
-            merger.heard(item(what), HELD if how == "held" else clock + wait)
+            merger.heard(item(what), clock + wait)
             came.add(f"i{what}")
         batch = merger.release(clock)
         times = [each.time for each in batch]
@@ -112,7 +153,7 @@ def test_each_item_goes_out_once_and_each_release_is_in_order(
         waiting = [each.item.time for each in merger._waiting.values()]
         assert not batch or all(time > times[-1] for time in waiting)
         out += ids(batch)
-    out += ids(merger.release(HELD))
+    out += ids(merger.flush())
     assert len(out) == len(set(out))
     assert set(out) == came - {f"i{number}" for number in seen}
     assert len(merger) == 0

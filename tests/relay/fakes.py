@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -95,14 +95,15 @@ class SlackPost:
 
 
 class FakeCustomer:
-    """`ports.CustomerSide`, and the people in Slack. Long messages take several posts."""
+    """`ports.CustomerSide` and `ports.CustomerHistory`, and the people in Slack. Long messages take several posts."""
 
     post_limit = 40
 
     def __init__(self, clock: Clock) -> None:
         self.faults = Faults()
         self.threads: defaultdict[ConversationId, list[SlackPost]] = defaultdict(list)
-        self.roots: dict[ConversationId, Incoming] = {}
+        self.written: list[Incoming] = []
+        """What people did, whether or not anybody took it in."""
         self.strangers: set[str] = set()
         """Users who may not open a conversation."""
         self.flags: list[str] = []
@@ -132,8 +133,7 @@ class FakeCustomer:
         ts = event.message.ts if isinstance(event, Wrote) else event.ts
         opens = isinstance(event, Wrote)
         incoming = Incoming(conversation, event, (f"{conversation.place}:{ts}",), opens)
-        if ts == conversation.thread_ts:
-            self.roots[conversation] = incoming
+        self.written.append(incoming)
         return incoming
 
     def _ts(self) -> str:
@@ -180,7 +180,11 @@ class FakeCustomer:
         return text.replace("<@U2>", "@Name-U2")
 
     async def root(self, conversation: ConversationId) -> Incoming | None:
-        return await self.faults.around("root", lambda: self.roots.get(conversation))
+        def find() -> Incoming | None:
+            roots = (one for one in self.written if one.ts == conversation.thread_ts)
+            return next(roots, None)
+
+        return await self.faults.around("root", find)
 
     def parts(self, outgoing: Outgoing) -> int:
         if isinstance(outgoing, Notice):
@@ -219,3 +223,15 @@ class FakeCustomer:
 
     async def retire_button(self, conversation: ConversationId, post_ts: str) -> None:
         await self.faults.around("retire_button", lambda: self.retired.append(post_ts))
+
+    # --- the history -----------------------------------------------------------------------------
+
+    async def channels(self, since: str) -> AsyncIterator[Incoming]:
+        for one in await self.faults.around("history", lambda: list(self.written)):
+            if isinstance(one.event, Wrote) and ts_key(one.ts) > ts_key(since):
+                yield one
+
+    async def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:
+        async for one in self.channels(since):
+            if one.conversation == conversation:
+                yield one

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
+from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
-from bridge.core.model import Contact, Item, Seen, Started
-from bridge.core.ports import AgentSide, Chat, ChatListener, CustomerSide, Store
+from bridge.core.model import Contact, ConversationId, Item, Seen, Started
+from bridge.core.ports import AgentSide, Chat, ChatListener, CustomerHistory, CustomerSide, Store
 
 T = TypeVar("T")
+
+
+class Redis(Enum):
+    """How Redis fares, as one replica sees it."""
+
+    UP = auto()
+    AWAY = auto()
+    """Cannot be reached."""
+    MUTE = auto()
+    """Does what it is asked, but its answers are lost."""
 
 
 class Lifeline:
@@ -21,6 +33,7 @@ class Lifeline:
     def __init__(self, at: int = 0, *, after: bool = False) -> None:
         self.calls: list[str] = []
         self.cut = asyncio.Event()
+        self.redis = Redis.UP
         self._buried = False
         self._at = at
         self._after = after
@@ -30,6 +43,9 @@ class Lifeline:
 
     def customer(self, customer: CustomerSide) -> CustomerSide:
         return cast("CustomerSide", _Port(self, customer, "slack"))
+
+    def history(self, history: CustomerHistory) -> CustomerHistory:
+        return _History(self, history)
 
     def agent(self, agent: AgentSide) -> AgentSide:
         return cast("AgentSide", _Agent(self, agent, "connect"))
@@ -82,17 +98,49 @@ class _Port:
 
         async def call(*args: Any, **named: Any) -> Any:
             return await self._lifeline.through(
-                f"{self._name}.{name}", lambda: method(*args, **named)
+                f"{self._name}.{name}", lambda: self._carry_out(method(*args, **named))
             )
 
         return call
 
+    async def _carry_out(self, call: Coroutine[Any, Any, T]) -> T:
+        return await call
+
 
 class _Store(_Port):
+    async def _carry_out(self, call: Coroutine[Any, Any, T]) -> T:
+        if self._lifeline.redis is Redis.AWAY:
+            call.close()
+            raise StoreAway("away")
+        answer = await call
+        if self._lifeline.redis is not Redis.UP:
+            raise StoreAway("no answer")
+        return answer
+
     async def arrivals(self) -> AsyncIterator[Incoming]:
         async for incoming in cast("Store", self._port).arrivals():
             if not self._lifeline.cut.is_set():
                 yield incoming
+
+
+class _History:
+    def __init__(self, lifeline: Lifeline, history: CustomerHistory) -> None:
+        self._lifeline = lifeline
+        self._history = history
+
+    async def channels(self, since: str) -> AsyncIterator[Incoming]:
+        async for incoming in self._history.channels(since):
+            await self._lifeline.through("slack.history", _nothing)
+            yield incoming
+
+    async def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:
+        async for incoming in self._history.thread(conversation, since):
+            await self._lifeline.through("slack.history", _nothing)
+            yield incoming
+
+
+async def _nothing() -> None:
+    pass
 
 
 class _Agent(_Port):

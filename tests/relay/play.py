@@ -29,9 +29,12 @@ def greet(world: World) -> None:
     world.connect.on_connected = flow
 
 
-async def play(world: World) -> None:
+async def play(world: World, pause: float = 60.0) -> None:
     """Root, replies, a second author, a long message; greeting, messages, transfer and end; then
-    again. Nobody does anything before they saw what they answer; and then everything is checked."""
+    again. Nobody does anything before they saw what they answer; and then everything is checked.
+
+    `pause`: how long the agent waits before the end. What is in the air when a chat ends can no
+    longer be looked up, so this is to be long enough for a take-over."""
     connect, customer = world.connect, world.customer
     root = customer.opens("hello")
     id_ = root.conversation
@@ -52,8 +55,7 @@ async def play(world: World) -> None:
     await until(lambda: customer.reads(id_, "three"))
     await world.deliver(customer.replies(id_, "thank you"))
     await until(lambda: connect.hears("thank you"))
-    # Long enough for a take-over: what is in the air when a chat ends cannot be looked up.
-    await asyncio.sleep(60.0)
+    await asyncio.sleep(pause)
     connect.ends()
     await until(lambda: _told_of_the_end(world) and world.connect.live is None)
     await world.deliver(customer.replies(id_, "still broken"))

@@ -60,6 +60,40 @@ async def test_a_crash_at_any_call(at: int, after: bool) -> None:
     await _played(Lifeline(at, after=after))
 
 
-@pytest.mark.parametrize(("at", "after"), POINTS)
+UNANSWERED = {"connect.start", "chat.send"}
+IN_THE_AIR = [
+    point
+    for point, at in zip(POINTS, (n for n in range(len(CALLS)) for _ in range(2)), strict=True)
+    if UNANSWERED & set(CALLS[max(at - 3, 0) : at + 1])
+]
+"""Where a start or a message may be in the air: a token tells its repeat from another."""
+
+
+@pytest.mark.parametrize(("at", "after"), IN_THE_AIR)
 async def test_a_crash_after_which_connect_has_forgotten_the_tokens(at: int, after: bool) -> None:
     await _played(Lifeline(at, after=after), forget=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_one_crash_after_the_other(seed: int) -> None:
+    chance = random.Random(seed)
+
+    def mortal() -> Lifeline:
+        return Lifeline(chance.randrange(1, 50), after=chance.random() < 0.5)
+
+    async def succeed(world: World) -> None:
+        for _ in range(6):
+            await world.replicas[-1].lifeline.cut.wait()
+            await world.replicas[-1].kill()
+            last = len(world.replicas) == 6
+            await world.replica(POLICY, lifeline=Lifeline() if last else mortal())
+
+    async with a_world() as world:
+        greet(world)
+        await world.replica(POLICY, lifeline=mortal())
+        succession = asyncio.create_task(succeed(world))
+        try:
+            await play(world, pause=400.0)
+        finally:
+            succession.cancel()
+            await asyncio.gather(succession, return_exceptions=True)

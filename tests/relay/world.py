@@ -33,7 +33,6 @@ class Replica:
     ) -> None:
         self.name = name
         self.lifeline = lifeline
-        self.resumed: list[tuple[ConversationId, str]] = []
         self.redis = world.backend.store(name, lease_seconds=LEASE)
         self.pauses = StoppableClock(world.clock)
         self.lease = Lease(world.clock, LEASE)
@@ -49,7 +48,7 @@ class Replica:
             timing=timing,
         )
         self.worker = Worker(
-            self.kit, self.lease, world.clock, lambda id_, last: self.resumed.append((id_, last))
+            self.kit, self.lease, world.clock, lifeline.history(world.customer)
         )
         self._life = asyncio.create_task(self._live())
 
@@ -75,9 +74,10 @@ class Replica:
         self.worker._stopping = True
         for lane in list(self.worker.lanes.values()):
             await lane.abandon()
-        for task in list(self.worker._tasks):
+        tasks = [*self.worker._loops, *self.worker._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self.worker._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._gone()
 
     async def _gone(self) -> None:
@@ -127,7 +127,7 @@ class World:
         if not taking.done():
             taking.cancel()
             return False
-        return taking.exception() is None
+        return not taking.cancelled() and taking.exception() is None
 
     async def kept(self, conversation: ConversationId) -> Kept:
         """What Redis holds of it."""

@@ -70,6 +70,15 @@ def listing(style: str, indent: int, *items: str, **more: int) -> Json:
 @pytest.mark.parametrize(
     ("source", "blocks"),
     [
+        (
+            "# A *b* c",
+            [
+                section(
+                    *(text("A ", bold=True), text("b", italic=True, bold=True)),
+                    text(" c", bold=True),
+                )
+            ],
+        ),
         ("# Title #\nbody", [section(text("Title", bold=True)), section(text("body"))]),
         ("- a\n- b\n  * c\n\n1. d", None),
         ("3) a\n4) b", [listing("ordered", 0, "a", "b", offset=2)]),
@@ -126,6 +135,15 @@ def leaves(value: object) -> Iterator[Json]:
     elif isinstance(value, list):
         for inner in value:
             yield from leaves(inner)
+
+
+@pytest.mark.parametrize(
+    "unit", ["*", "**", "***", "**a", "**_~~", "[", "[a](", "`a``", "<", "~~", "_ a_"]
+)
+def test_long_rows_of_signs_are_read(unit: str) -> None:
+    """Neither deep recursion nor quadratic time: an agent may paste anything."""
+    source = (unit * 4000)[:4000]
+    assert list(leaves(markdown(source)))
 
 
 SOURCES = st.text(alphabet="ab \n*_~`[]()<>!@#-1.>\\:/|&", max_size=80) | st.lists(

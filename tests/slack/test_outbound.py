@@ -191,6 +191,14 @@ async def test_a_flat_conversation_is_answered_at_the_top(kit: Kit) -> None:
     assert await kit.side.look(kit.thread("", dm), "") == {PartId("item-1", 1): ts}
 
 
+async def test_nothing_stays_in_the_channel_when_the_thread_was_deleted(kit: Kit) -> None:
+    root = await opened(kit)
+    await kit.people.do("messages", "DELETE", channel=HELP, ts=root)
+    with pytest.raises(Gone, match="thread_not_found"):
+        await kit.side.post(kit.thread(root), said("only for the thread"), 1, unguarded)
+    assert [m["shown"] for m in await kit.people.sees() if m["is_bot"]] == []
+
+
 async def test_a_place_that_is_gone(kit: Kit) -> None:
     thread = kit.thread(await opened(kit))
     await kit.people.do("remove_bot", channel=HELP)

@@ -126,6 +126,14 @@ def test_a_forwarded_message_is_quoted_and_a_preview_is_not() -> None:
     assert message_text(message) == "look\n\n> Ben: see <this>\n> please"
 
 
+@pytest.mark.parametrize("unit", ["a" + " " * 2000, "<", "<@U1", "&amp;", "\n", "* "])
+def test_no_text_takes_quadratic_time(unit: str) -> None:
+    """40,000 characters are the most that Slack takes; the runner's time limit is the judge."""
+    long = (unit * 40_000)[:40_000]
+    assert render(section(text(long, bold=True))).replace("**", "").split() == long.split()
+    assert len(message_text({"text": long})) <= len(long)
+
+
 def test_nobody_can_type_a_marker() -> None:
     forged = str(Marker("@", "U1"))
     assert forged not in render(section(text(f"hi {forged}")))

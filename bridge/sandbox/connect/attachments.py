@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,13 @@ CONTENT_TYPES: Mapping[str, frozenset[str]] = {
     "xlsx": frozenset({"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}),
 }
 """By extension, for the default ones; an extension that is added may have any type."""
+
+_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
+
+
+def is_content_type(text: str) -> bool:
+    """Whether a text can stand in a Content-Type header."""
+    return _CONTENT_TYPE.fullmatch(text) is not None
 
 
 @dataclass
@@ -157,6 +165,8 @@ class AttachmentStore:
         extension = name.rpartition(".")[2].lower()
         if "." not in name or extension not in self._world.settings.attachment_extensions:
             raise invalid("The file type is not allowed")
+        if not is_content_type(content_type):
+            raise invalid("ContentType is not a content type")
         if content_type not in CONTENT_TYPES.get(extension, {content_type}):
             raise invalid("ContentType does not match the file's extension")
 

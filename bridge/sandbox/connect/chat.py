@@ -282,6 +282,16 @@ class Chat:
         self.add("EVENT", JOINED, participant)
         return participant
 
+    def bot(self, name: str) -> Participant:
+        """The bot of this name, made when it first speaks; it counts as a participant only where
+        it joined."""
+        for each in self.others:
+            if each.role == "CUSTOM_BOT" and each.name == name:
+                return each
+        bot = Participant("CUSTOM_BOT", name, active=False)
+        self.others.append(bot)
+        return bot
+
     def transfer(self, to: str | None, participant_id: str | None = None) -> None:
         """Hand the chat over: to another agent at once, or back to the queue (`to` None)."""
         agent = self._require_agent()

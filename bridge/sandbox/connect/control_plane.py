@@ -92,12 +92,32 @@ def describe_contact(call: Call) -> dict[str, Any]:
         and contact.agent_ms
         and {"Id": contact.agent.id, "ConnectedToAgentTimestamp": contact.agent_ms / 1000},
         "NextContacts": [
-            {"Type": "QUICK_CONNECT", "NextContactMetadata": {"QuickConnectContactData": {"ContactId": each.id}}}
+            {
+                "Type": "QUICK_CONNECT",
+                "NextContactMetadata": {"QuickConnectContactData": {"ContactId": each.id}},
+            }
             for each in following[:1]
             if each.initiation == "TRANSFER"
         ],
     }
     return {"Contact": {key: value for key, value in described.items() if value not in (None, [])}}
+
+
+def describe_attached_files_configuration(call: Call) -> dict[str, Any]:
+    """GET /attached-files-configurations/{InstanceId}/{AttachmentScope}."""
+    settings = call.world.settings
+    return {
+        "AttachedFilesConfiguration": {
+            "InstanceId": call.params["InstanceId"],
+            "AttachmentScope": call.params["AttachmentScope"],
+            "MaximumSizeLimitInBytes": settings.attachment_max_bytes,
+            "ExtensionConfiguration": {
+                "AllowedExtensions": [
+                    {"Extension": each} for each in settings.attachment_extensions
+                ]
+            },
+        }
+    }
 
 
 HANDLERS = {
@@ -106,6 +126,7 @@ HANDLERS = {
     "UpdateContactAttributes": update_contact_attributes,
     "GetContactAttributes": get_contact_attributes,
     "DescribeContact": describe_contact,
+    "DescribeAttachedFilesConfiguration": describe_attached_files_configuration,
 }
 
 

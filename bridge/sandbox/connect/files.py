@@ -20,7 +20,7 @@ DOWNLOAD = "DownloadAttachment"
 """Names of the two requests, for faults and the request log."""
 
 
-class _Refusal(Exception):  # noqa: N818 - an answer of the store, not a failure of ours
+class _Refusal(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.response = web.Response(
@@ -139,5 +139,3 @@ def _failure(fault: Fault) -> _Refusal:
         str(options.get("code", default[1])),
         str(options.get("message", "Please try again.")),
     )
-
-

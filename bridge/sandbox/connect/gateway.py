@@ -117,9 +117,11 @@ class Gateway:
     def _record(self, called: Operation, members: Mapping[str, Any]) -> Request:
         record = self._log.begin(iso(self._world.clock.wall_ms()), called.name)
         record.contact_id = self._named_contact(members)
-        for name, member in (("client_token", "ClientToken"), ("content", "Content")):
-            value = members.get(member)
-            setattr(record, name, value if isinstance(value, str) else None)
+        initial = members.get("InitialMessage")
+        said = initial.get("Content") if isinstance(initial, dict) else members.get("Content")
+        token = members.get("ClientToken")
+        record.content = said if isinstance(said, str) else None
+        record.client_token = token if isinstance(token, str) else None
         return record
 
     def _named_contact(self, members: Mapping[str, Any]) -> str | None:

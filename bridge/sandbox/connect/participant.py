@@ -184,7 +184,7 @@ def _accepted(item: Item) -> dict[str, Any]:
     return {"Id": item.id, "AbsoluteTime": iso(item.at_ms)}
 
 
-def _recall(call: Call) -> Any | None:
+def _recall(call: Call) -> dict[str, Any] | None:
     return call.world.client_tokens.recall(
         call.own_chat.customer.id,
         call.operation,

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 DEFAULT_EXTENSIONS = (
-    "csv doc docx heic jfif jpeg jpg mov mp4 pdf png ppt pptx rtf txt wav xls xlsx".split()
+    *("csv", "doc", "docx", "heic", "jfif", "jpeg", "jpg", "mov", "mp4"),
+    *("pdf", "png", "ppt", "pptx", "rtf", "txt", "wav", "xls", "xlsx"),
 )
+LARGEST = 10**12
+"""No number is larger, so that none is infinite."""
 
 
 @dataclass
@@ -106,6 +109,7 @@ def _fits(value: object, hint: Any) -> bool:
         )
     if isinstance(value, bool) or hint is bool:
         return hint is bool and isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, (int, float))
+    if hint in (int, float):
+        numbers = (int,) if hint is int else (int, float)
+        return isinstance(value, numbers) and 0 <= value <= LARGEST
     return isinstance(value, hint)

@@ -10,16 +10,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from bridge.sandbox.connect.chat import Chat
 from bridge.sandbox.connect.clock import iso
+from bridge.sandbox.connect.wire import decode
 from bridge.sandbox.connect.world import World
 
 CHAT_TOPIC = "aws/chat"
 FRAME_FAULTS = ("duplicate_frames", "delay_frames", "reorder_frames", "lose_frames")
-EXPIRED = 1001
-"""Close code at ConnectionExpiry; which one the real service uses is not documented."""
+CLOSE_SECONDS = 1.0
+"""How long a client may take to answer a closing handshake."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The end of a socket: cleanly with a code, or the connection just breaks (None)."""
+
+    code: int | None = None
 
 
 @dataclass(eq=False)
@@ -28,13 +36,14 @@ class Socket:
 
     chat: Chat
     ws: web.WebSocketResponse
+    transport: asyncio.Transport | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    outbox: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
-    """Frames to send; None closes the socket."""
+    outbox: asyncio.Queue[str | Closing] = field(default_factory=asyncio.Queue)
     subscribed: bool = False
     silent: bool = False
     frames_left: int | None = None
     """Chat frames until a `close` fault closes the socket."""
+    close_code: int | None = None
     frames_sent: int = 0
     last_heartbeat: str | None = None
 
@@ -91,24 +100,25 @@ class SocketHub:
             for release in self._held.pop(chat.id, []):
                 release()
 
-    def push(self, chat: Chat, frame: str) -> None:
-        """Send a raw text to all sockets of a chat, whatever it is."""
-        for each in self.of(chat):
-            each.outbox.put_nowait(frame)
-
-    def drop(self, chat: Chat) -> int:
-        """Close all sockets of a chat. Answers how many there were."""
+    def push(self, chat: Chat, frame: str) -> int:
+        """Send a raw text to all sockets of a chat. Answers how many there are."""
         sockets = self.of(chat)
         for each in sockets:
-            each.outbox.put_nowait(None)
+            each.outbox.put_nowait(frame)
+        return len(sockets)
+
+    def drop(self, chat: Chat, code: int | None = None) -> int:
+        """End all sockets of a chat. Answers how many there were."""
+        sockets = self.of(chat)
+        for each in sockets:
+            each.outbox.put_nowait(Closing(code))
         return len(sockets)
 
     async def stop(self) -> None:
         """Close all sockets and wait until they are."""
         for each in self.of():
-            each.outbox.put_nowait(None)
-        while self._sockets:
-            await asyncio.sleep(0)
+            each.outbox.put_nowait(Closing(WSCloseCode.GOING_AWAY))
+        await self._world.wait_until(lambda: not self._sockets, 2 * CLOSE_SECONDS)
 
     def _hold(self, chat: Chat, frame: str, seconds: float) -> None:
         released = False
@@ -129,13 +139,14 @@ class SocketHub:
             if each.frames_left is None:
                 fault = self._world.faults.strike("socket", {"close"}, {"contact": chat.id})
                 each.frames_left = int(fault.options.get("frames", 0)) if fault else None
-            if each.frames_left is not None:
-                each.frames_left -= 1
-            if each.frames_left is None or each.frames_left >= 0:
+                each.close_code = fault.options.get("code") if fault else None
+            if each.frames_left != 0:
                 each.outbox.put_nowait(frame)
                 each.frames_sent += 1
-            if each.frames_left is not None and each.frames_left <= 0:
-                each.outbox.put_nowait(None)
+            if each.frames_left is not None:
+                each.frames_left = max(each.frames_left - 1, 0)
+            if each.frames_left == 0:
+                each.outbox.put_nowait(Closing(each.close_code))
 
     def _is_silent(self, socket: Socket) -> bool:
         if not socket.silent:
@@ -153,9 +164,9 @@ class SocketHub:
             return web.Response(status=403, text="Forbidden")
         if len(self.of(chat)) >= self._world.settings.sockets_per_participant:
             return web.Response(status=403, text="Forbidden")
-        ws = web.WebSocketResponse()
+        ws = web.WebSocketResponse(timeout=CLOSE_SECONDS)
         await ws.prepare(request)
-        socket = Socket(chat, ws)
+        socket = Socket(chat, ws, request.transport)
         self._sockets.append(socket)
         chat.customer_connected()
         self._world.notify()
@@ -174,11 +185,11 @@ class SocketHub:
         seconds = self._world.settings.socket_seconds
         try:
             async with asyncio.timeout(seconds):
-                while (frame := await socket.outbox.get()) is not None:
+                while not isinstance(frame := await socket.outbox.get(), Closing):
                     await socket.ws.send_str(frame)
-            await socket.ws.close()
+            await _close(socket, frame.code)
         except TimeoutError:
-            await socket.ws.close(code=EXPIRED)
+            await _close(socket, WSCloseCode.GOING_AWAY)
         except ConnectionError:
             return
 
@@ -193,16 +204,16 @@ class SocketHub:
 
     def _answer(self, socket: Socket, data: str | bytes) -> dict[str, Any]:
         try:
-            frame = json.loads(data)
+            frame = decode(data)
         except ValueError:
-            frame = None
-        topic = frame.get("topic") if isinstance(frame, dict) else None
+            frame = {}
+        topic = frame.get("topic")
         if topic == "aws/heartbeat":
             socket.last_heartbeat = iso(self._world.clock.wall_ms())
             return {"topic": topic}
         if topic == "aws/ping":
             return {"topic": topic, "statusCode": 200, "statusContent": "OK"}
-        if isinstance(frame, dict) and topic in ("aws/subscribe", "aws/unsubscribe"):
+        if topic in ("aws/subscribe", "aws/unsubscribe"):
             return self._subscribe(socket, topic, frame.get("content"))
         return {"message": "Forbidden", "connectionId": socket.id, "requestId": uuid.uuid4().hex}
 
@@ -213,3 +224,10 @@ class SocketHub:
         socket.subscribed = topic == "aws/subscribe"
         self._world.notify()
         return {"topic": topic, "content": {"status": "success", "topics": topics}}
+
+
+async def _close(socket: Socket, code: int | None) -> None:
+    if code is not None:
+        await socket.ws.close(code=code)
+    elif socket.transport is not None:
+        socket.transport.abort()

@@ -75,20 +75,20 @@ class ClientTokens:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._answers: dict[tuple[str, str, str], tuple[float, Any]] = {}
+        self._answers: dict[tuple[str, str, str], tuple[float, dict[str, Any]]] = {}
 
     def recall(
         self, scope: str, operation: str, token: str | None, seconds: float | None
-    ) -> Any | None:
+    ) -> dict[str, Any] | None:
         """The answer given to this token within the last so many seconds, if any."""
         known = self._answers.get((scope, operation, token)) if token else None
-        if known is None or (
-            seconds is not None and self._clock.monotonic() - known[0] >= seconds
-        ):
+        if known is None or (seconds is not None and self._clock.monotonic() - known[0] >= seconds):
             return None
         return known[1]
 
-    def remember(self, scope: str, operation: str, token: str | None, answer: Any) -> None:
+    def remember(
+        self, scope: str, operation: str, token: str | None, answer: dict[str, Any]
+    ) -> None:
         """Keep an answer; a call without a token is not kept."""
         if token:
             self._answers[scope, operation, token] = (self._clock.monotonic(), answer)

@@ -46,7 +46,7 @@ class MemberError(Exception):
 
 @cache
 def service_model(service: str) -> ServiceModel:
-    """botocore's model of a service."""
+    """The model of a service that botocore carries."""
     return botocore.session.get_session().get_service_model(service)
 
 
@@ -196,9 +196,14 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def decode(raw: bytes) -> Any:
-    """A JSON body; an empty one is an empty object. Raises ValueError."""
-    body = json.loads(raw) if raw.strip() else {}
+def decode(raw: str | bytes) -> dict[str, Any]:
+    """A JSON object; nothing at all is an empty one. Raises ValueError for anything else, also
+    for nesting too deep and for lone surrogates, which no UTF-8 answer could repeat."""
+    try:
+        body: Any = json.loads(raw) if raw.strip() else {}
+        json.dumps(body, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(body, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("not a JSON object")  # noqa: TRY004 - as for any other bad body
     return body

@@ -60,7 +60,7 @@ class World:
             settings=self.settings,
             clock=self.clock,
             timers=self.timers,
-            send=lambda chat, body: self.send(chat, body),
+            send=self.send,
             lateness=self._lateness,
             register=lambda chat, contact_id: self._by_contact.update({contact_id: chat}),
             changed=self.notify,

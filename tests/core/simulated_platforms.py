@@ -1,0 +1,304 @@
+"""Slack, Connect and the store as the simulated relay sees them: one thread, all of its chats.
+
+Nothing here waits. A call happens at once; what goes wrong around it (no answer, a crash, a frame
+that is late) is a matter of when the simulated relay goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from bridge.core.decision import ts_key
+from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
+from bridge.core.events import Incoming, Wrote
+from bridge.core.model import (
+    AgentMessage,
+    Contact,
+    Conversation,
+    ConversationId,
+    CustomerMessage,
+    Item,
+    ItemKind,
+    Mark,
+    Opening,
+    Outgoing,
+    Sent,
+)
+from bridge.core.ports import Intake, Kept, PartId
+
+WORD = re.compile(r"m\d+[a-z]")
+"""People write nothing but such words, each of them once."""
+
+
+class Faults:
+    """What goes wrong with the next calls, by the name of the call."""
+
+    def __init__(self) -> None:
+        self._due: defaultdict[str, list[str]] = defaultdict(list)
+
+    def plan(self, call: str, kind: str) -> None:
+        self._due[call].append(kind)
+
+    def clear(self) -> None:
+        self._due.clear()
+
+    def before(self, call: str) -> str:
+        """The fault of this call; raises where it keeps the call from happening."""
+        kind = self._due[call].pop(0) if self._due[call] else ""
+        match kind:
+            case "temporary":
+                raise Temporary(call, kind)
+            case "lost":
+                raise Uncertain(call, kind)
+            case "rejected" | "ValidationException":
+                raise Rejected(call, kind)
+            case "gone":
+                raise Gone(call, kind)
+        return kind
+
+    @staticmethod
+    def after(call: str, kind: str) -> None:
+        """Raise where the call happened and its answer does not come."""
+        if kind == "unanswered":
+            raise Uncertain(call, kind)
+
+
+# --- Connect -------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class SimContact:
+    """One chat, and what happened in it."""
+
+    id: str
+    initial: str
+    past: tuple[Item, ...]
+    source: str
+    items: list[Item] = field(default_factory=list)
+    connected: bool = False
+    left: bool = False
+    """The customer was taken out of it."""
+    ended: bool = False
+    tokens: dict[str, Item] = field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the participant's calls answer 403."""
+        return self.ended
+
+    def words(self) -> list[str]:
+        """What reached the agent, in order."""
+        own = [item for item in self.items if item.own and item.kind is ItemKind.MESSAGE]
+        return [word for item in own for word in WORD.findall(item.text)]
+
+
+class SimConnect:
+    """All contacts of the thread. `on_item` sees each new item: the way of the frames."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.contacts: dict[str, SimContact] = {}
+        self.faults = faults
+        self.refuses_past = False
+        self._starts: dict[str, str] = {}
+        self._time = 1000.0
+        self.in_flight: list[tuple[str, Item]] = []
+        """Frames on their way, by contact."""
+        self.listening: set[str] = set()
+        """Contacts with an open, subscribed socket."""
+
+    @staticmethod
+    def compose(opening: Opening) -> str:
+        return json.dumps(
+            {
+                "token": f"{opening.generation}/{opening.attempt}",
+                "initial": opening.initial_message,
+                "source": opening.source_contact_id,
+            }
+        )
+
+    def start(self, request: str) -> Contact:
+        fault = self.faults.before("start")
+        if request not in self._starts:
+            self._starts[request] = self._create(json.loads(request)).id
+        self.faults.after("start", fault)
+        contact_id = self._starts[request]
+        return Contact(contact_id, f"p-{contact_id}", f"token-{contact_id}")
+
+    def _create(self, wanted: Mapping[str, str]) -> SimContact:
+        source = self.contacts.get(wanted["source"])
+        if wanted["source"] and (source is None or not source.ended or self.refuses_past):
+            raise Rejected("start", "InvalidRequestException")
+        past = (*source.past, *source.items) if source else ()
+        contact = SimContact(
+            id=f"c{len(self.contacts) + 1}",
+            initial=wanted["initial"],
+            past=tuple(replace(item, past=True) for item in past),
+            source=wanted["source"],
+        )
+        self.contacts[contact.id] = contact
+        return contact
+
+    def forget_tokens(self) -> None:
+        self._starts.clear()
+        for contact in self.contacts.values():
+            contact.tokens.clear()
+
+    def connect(self, contact_id: str) -> None:
+        """Open the socket; the first one sets the flow off."""
+        contact = self.contacts[contact_id]
+        self._check(contact)
+        self.listening.add(contact_id)
+        if not contact.connected:
+            contact.connected = True
+            self.add(contact, ItemKind.JOINED, own=True)
+            if contact.initial:
+                self.add(contact, ItemKind.MESSAGE, contact.initial, own=True)
+
+    def drop_sockets(self) -> None:
+        self.listening.clear()
+        self.in_flight.clear()
+
+    def add(
+        self, contact: SimContact, kind: ItemKind, text: str = "", *, own: bool = False
+    ) -> Item:
+        self._time += 1.0
+        number = sum(len(one.items) for one in self.contacts.values())
+        role = "CUSTOMER" if own else "AGENT"
+        item = Item(f"i{number + 1}", self._time, kind, role, "Ann", text, own=own)
+        contact.items.append(item)
+        if contact.id in self.listening:
+            self.in_flight.append((contact.id, item))
+        return item
+
+    def end_chat(self, contact: SimContact) -> None:
+        """The flow, an agent or the clock ends it."""
+        if contact.connected:
+            self.add(contact, ItemKind.ENDED)
+        contact.ended = True
+
+    def send(self, contact_id: str, text: str, token: str) -> Sent:
+        contact = self.contacts[contact_id]
+        self._check(contact)
+        fault = self.faults.before("send")
+        if token not in contact.tokens:
+            contact.tokens[token] = self.add(contact, ItemKind.MESSAGE, text, own=True)
+        self.faults.after("send", fault)
+        item = contact.tokens[token]
+        return Sent(item.id, item.time)
+
+    def leave(self, contact_id: str) -> None:
+        self.contacts[contact_id].left = True
+
+    def transcript(self, contact_id: str) -> list[Item]:
+        contact = self.contacts[contact_id]
+        self._check(contact)
+        return [*contact.past, *contact.items]
+
+    @staticmethod
+    def _check(contact: SimContact) -> None:
+        if contact.closed:
+            raise Gone("participant", "AccessDeniedException")
+
+
+# --- Slack ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SimPost:
+    """A post of ours."""
+
+    ts: str
+    outgoing: Outgoing
+    part: int
+
+
+class SimSlack:
+    """The thread: what people wrote and what we posted."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.now = 10_000.0
+        self.written: list[Incoming] = []
+        self.undelivered: list[Incoming] = []
+        self.posts: list[SimPost] = []
+        self.flagged: set[str] = set()
+        self.buttons: set[str] = set()
+
+    def next_ts(self) -> str:
+        self.now += 1.0
+        return f"{self.now:.6f}"
+
+    @staticmethod
+    def parts(outgoing: Outgoing) -> int:
+        return len(outgoing.text.split("|")) if isinstance(outgoing, AgentMessage) else 1
+
+    def post(self, outgoing: Outgoing, part: int) -> str:
+        fault = self.faults.before("post")
+        twin = PartId(outgoing.id, part)
+        assert twin not in self.look(""), f"{twin} is posted twice"
+        post = SimPost(self.next_ts(), outgoing, part)
+        self.posts.append(post)
+        self.faults.after("post", fault)
+        return post.ts
+
+    def look(self, since: str) -> dict[PartId, str]:
+        return {
+            PartId(post.outgoing.id, post.part): post.ts
+            for post in self.posts
+            if ts_key(post.ts) > ts_key(since)
+        }
+
+    def message(self, message_id: str) -> CustomerMessage:
+        return next(one for one in self.messages() if one.id == message_id)
+
+    def messages(self) -> list[CustomerMessage]:
+        return [one.event.message for one in self.written if isinstance(one.event, Wrote)]
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class SimStore:
+    """One conversation in Redis; every method is one script."""
+
+    def __init__(self, conversation: ConversationId) -> None:
+        self.id = conversation
+        self.state: Conversation | None = None
+        self.mark: Mark | None = None
+        self.lane: dict[str, Incoming] = {}
+        self._keys: set[str] = set()
+
+    def accept(self, incoming: Incoming) -> Intake:
+        if self._keys & set(incoming.keys):
+            self._keys |= set(incoming.keys)
+            return Intake.REPEAT
+        if not incoming.opens and not self.lane and self.state is None:
+            return Intake.STRANGER
+        self._keys |= set(incoming.keys)
+        self.lane[incoming.id] = incoming
+        return Intake.STORED
+
+    def settle(self, conversation: Conversation, done: Sequence[str], unmark: bool) -> None:
+        self.state = conversation
+        self._remove(done)
+        if unmark:
+            self.mark = None
+
+    def set_mark(self, ids: Collection[str], since: str, now: float) -> None:
+        self.mark = Mark(tuple(ids), now, since)
+
+    def forget(self, done: Sequence[str]) -> None:
+        self._remove(done)
+        if not self.lane:
+            self.state, self.mark = None, None
+
+    def _remove(self, done: Sequence[str]) -> None:
+        for event_id in done:
+            self.lane.pop(event_id, None)
+
+    def load(self) -> Kept:
+        return Kept(self.state or Conversation(self.id), self.mark, tuple(self.lane.values()))

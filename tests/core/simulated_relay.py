@@ -1,0 +1,261 @@
+"""`relay/lane` in steps: one conversation at its owner, and the live end of its contact."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from bridge.core.conversation import deadline, decide, duties, next_up
+from bridge.core.decision import Decision
+from bridge.core.errors import Gone
+from bridge.core.events import (
+    ContactOver,
+    CredentialsRenewed,
+    Event,
+    Flag,
+    Incoming,
+    ItemsArrived,
+    Listen,
+    MessageSent,
+    Post,
+    RetireButton,
+    StartContact,
+    Subscribed,
+    TellAgent,
+    Then,
+    Ticked,
+)
+from bridge.core.model import Conversation, Item, ItemKind, Phase
+from bridge.core.ports import Intake
+from tests.core.simulated_steps import Steps, Task, World
+from tests.core.simulated_work import back, forward, start
+
+
+class SimChat:
+    """The live end of one contact: connect, subscribe, read the transcript, hear."""
+
+    def __init__(self, lane: SimLane, contact_id: str, known: Collection[str]) -> None:
+        self._lane = lane
+        self._connect = lane.world.connect
+        self.contact_id = contact_id
+        self._known = set(known)
+        self._kept_back: list[Item] = []
+        self._gap = True
+        self.done = False
+
+    def run(self) -> Steps[None]:
+        """Until the contact is over, through any number of sockets."""
+        while not self.done:
+            yield None
+            try:
+                self._connect.connect(self.contact_id)
+                self._gap = True
+                yield None
+                self._lane.hear_renewed(self.contact_id)
+                yield None
+                items = self._connect.transcript(self.contact_id)
+            except Gone:
+                yield lambda: self.done or not self._connect.in_flight
+                self._tell(self._kept_back)
+                self._lane.hear(ContactOver(self.contact_id))
+                return
+            self._gap = False
+            self._tell([*items, *self._kept_back])
+            self._lane.hear_subscribed(self.contact_id)
+            yield lambda: self.done or self.contact_id not in self._connect.listening
+
+    def catch_up(self) -> list[Item]:
+        """The whole transcript; what is new in it is told."""
+        items = self._connect.transcript(self.contact_id)
+        self._tell(items)
+        return items
+
+    def hear(self, frames: Sequence[Item]) -> None:
+        """Frames came."""
+        if self._gap:
+            self._kept_back += frames
+        else:
+            self._tell(frames)
+
+    def _tell(self, items: Sequence[Item]) -> None:
+        if self.done:
+            return
+        fresh = {item.id: item for item in items if item.id not in self._known}
+        self._known |= set(fresh)
+        ordered = sorted(fresh.values(), key=lambda item: item.time)
+        if ordered:
+            self._lane.hear(ItemsArrived(self.contact_id, tuple(ordered)))
+        self.done |= any(item.kind is ItemKind.ENDED and not item.past for item in ordered)
+
+
+class SimLane:
+    """State, waiting events and tasks; what is stored is always the newest state."""
+
+    def __init__(self, world: World) -> None:
+        kept = world.store.load()
+        self.world = world
+        self.conversation = kept.conversation
+        self.waiting = {incoming.id: incoming for incoming in kept.lane}
+        self.mark = kept.mark
+        self.chat: SimChat | None = None
+        self.in_doubt = kept.conversation.contact is not None
+        self.asides: deque[TellAgent] = deque()
+        self.changed = False
+        self._settled: set[str] = set()
+        self._writing = False
+        self._tasks: dict[str, Task] = {}
+        self._extras: list[Task] = []
+        self.wake()
+
+    # --- from outside ----------------------------------------------------------------------------
+
+    def runnable(self) -> list[Task]:
+        """The tasks that can take a step now."""
+        return [task for task in (*self._tasks.values(), *self._extras) if task.runnable]
+
+    def step(self, task: Task) -> None:
+        """Let one task go on to its next await."""
+        if task.step():
+            return
+        self._tasks = {name: one for name, one in self._tasks.items() if one is not task}
+        self._extras = [one for one in self._extras if one is not task]
+        self.wake()
+
+    def tick(self) -> None:
+        """The timer."""
+        due = deadline(self.conversation)
+        if due is not None and due <= self.world.slack.now:
+            self.hear(Ticked())
+
+    def take(self, incoming: Incoming) -> Intake:
+        """Store an event, and hand it over a moment later."""
+        intake = self.world.store.accept(incoming)
+        if intake is Intake.STORED:
+            self._extras.append(Task(self._hand_over(incoming)))
+        return intake
+
+    def _hand_over(self, incoming: Incoming) -> Steps[None]:
+        yield None
+        self.add(incoming)
+
+    def add(self, incoming: Incoming) -> None:
+        if incoming.id not in self.waiting and incoming.id not in self._settled:
+            self.waiting[incoming.id] = incoming
+            self.changed = True
+        self.wake()
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def is_current(self, contact_id: str) -> bool:
+        contact = self.conversation.contact
+        return contact is not None and contact.contact_id == contact_id
+
+    def apply(self, event: Event) -> Decision:
+        decision = decide(self.conversation, event, self.world.slack.now, self.world.policy)
+        if decision.conversation != self.conversation:
+            self.conversation = decision.conversation
+            self.changed = True
+        for effect in decision.effects:
+            match effect:
+                case Flag():
+                    self.world.slack.flagged.add(effect.message_ts)
+                case RetireButton():
+                    self.world.slack.buttons.discard(effect.post_ts)
+                case TellAgent():
+                    self.asides.append(effect)
+                case _:
+                    pass
+        self.wake()
+        return decision
+
+    def hear(self, event: Event) -> None:
+        """From a callback: what has to be stored is stored in the background."""
+        if self.apply(event).save:
+            self._extras.append(Task(self.settle(Then.SETTLE, ())))
+
+    def hear_renewed(self, contact_id: str) -> None:
+        if self.is_current(contact_id):
+            self.hear(CredentialsRenewed(f"connection-{self.world.slack.now}", 1e9))
+
+    def hear_subscribed(self, contact_id: str) -> None:
+        if self.is_current(contact_id):
+            self.hear(Subscribed())
+
+    def conclude(
+        self, event: Event, done: Sequence[str] = (), unmark: bool = False
+    ) -> Steps[Decision]:
+        yield from self._lock()
+        try:
+            decision = self.apply(event)
+            sent = event.message.id if isinstance(event, MessageSent) else ""
+            yield from self._keep(decision.then, done, unmark, save=decision.save, sent=sent)
+        finally:
+            self._writing = False
+        return decision
+
+    def settle(self, then: Then, done: Sequence[str]) -> Steps[None]:
+        yield from self._lock()
+        try:
+            yield from self._keep(then, done, unmark=False, save=False)
+        finally:
+            self._writing = False
+
+    def _keep(
+        self, then: Then, done: Sequence[str], unmark: bool, *, save: bool, sent: str = ""
+    ) -> Steps[None]:
+        if then is Then.FORGET:
+            yield None
+            self.world.store.forget(done)
+            yield None
+            self.conversation = Conversation(self.conversation.id)
+        elif then is Then.SETTLE or unmark or save:
+            as_it_is = self.conversation
+            yield None
+            self.world.store.settle(as_it_is, done if then is Then.SETTLE else (), unmark)
+            if sent:
+                self.world.settled.add(sent)
+            yield None
+            self.mark = None if unmark else self.mark
+        if then is not Then.WAIT:
+            for event_id in done:
+                self.waiting.pop(event_id, None)
+                self._settled.add(event_id)
+            self.changed = True
+
+    def _lock(self) -> Steps[None]:
+        while self._writing:
+            yield lambda: not self._writing
+        self._writing = True
+
+    # --- duties ----------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        wanted = duties(self.conversation)
+        for duty in wanted:
+            match duty:
+                case StartContact():
+                    self._ensure("start", start)
+                case Listen():
+                    self._listen(duty.contact.contact_id)
+                case Post():
+                    self._ensure("back", back)
+        if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):
+            task.cancelled = True
+        listens = any(isinstance(duty, Listen) for duty in wanted)
+        if not listens and "forward" not in self._tasks and self.chat:
+            self.chat.done, self.chat = True, None
+        asides = self.asides and self.conversation.phase is Phase.OPEN
+        if asides or next_up(self.conversation, self.waiting.values()):
+            self._ensure("forward", forward)
+
+    def _ensure(self, name: str, run: Callable[[SimLane], Steps[None]]) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = Task(run(self))
+
+    def _listen(self, contact_id: str) -> None:
+        if self.chat and self.chat.contact_id == contact_id:
+            return
+        if self.chat:
+            self.chat.done = True
+        self.chat = SimChat(self, contact_id, [seen.id for seen in self.conversation.seen])
+        self._extras.append(Task(self.chat.run()))

@@ -1,0 +1,94 @@
+"""What the simulated relay is made of: generators, each `yield` of which is an await, where
+anything else can happen. A process that dies is one whose generators are not resumed any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import TypeVar
+
+from bridge.core.errors import Failure, Gone, Rejected, Uncertain
+from bridge.core.events import Incoming
+from bridge.core.model import Policy, Sent
+from tests.core.simulated_platforms import WORD, Faults, SimConnect, SimSlack, SimStore
+
+T = TypeVar("T")
+Wait = Callable[[], bool] | None
+"""Under which condition a generator can go on; None: at once."""
+Steps = Generator[Wait, None, T]
+
+
+class World:
+    """What outlives a process, and what the checks want to know."""
+
+    def __init__(self, store: SimStore, policy: Policy) -> None:
+        self.faults = Faults()
+        self.connect = SimConnect(self.faults)
+        self.slack = SimSlack(self.faults)
+        self.store = store
+        self.policy = policy
+        self.root: Incoming | None = None
+        """What conversations.replies shows as the root."""
+        self.settled: set[str] = set()
+        """Messages that the store knows as sent."""
+        self.refused: set[str] = set()
+        """Messages of people who may not open, and replies to roots that opened nothing."""
+
+    def change(self, **policy: object) -> None:
+        """Other settings, from the next decision on."""
+        self.policy = replace(self.policy, **policy)  # type: ignore[arg-type]  # typed by Policy
+
+    def send(self, contact_id: str, text: str, token: str) -> Sent:
+        """SendMessage. No word may arrive twice, or after its message was settled."""
+        words = set(WORD.findall(text))
+        contact = self.connect.contacts[contact_id]
+        items = len(contact.items)
+        try:
+            return self.connect.send(contact_id, text, token)
+        finally:
+            if len(contact.items) > items:
+                there = contact.words()
+                assert all(there.count(word) == 1 for word in words), f"{words} twice: {there}"
+                late = {word for word in words if word[:-1] in self.settled}
+                assert not late, f"{late} after it was settled"
+
+
+class Task:
+    """A generator that runs by itself."""
+
+    def __init__(self, steps: Steps[None]) -> None:
+        self._steps = steps
+        self._until: Wait = None
+        self.cancelled = False
+
+    @property
+    def runnable(self) -> bool:
+        return self.cancelled or self._until is None or self._until()
+
+    def step(self) -> bool:
+        """Go on to the next await. False: it is over."""
+        if self.cancelled:
+            self._steps.close()
+            return False
+        try:
+            self._until = next(self._steps)
+        except StopIteration:
+            return False
+        return True
+
+
+def insist(call: Callable[[], T], *, repeatable: bool = True) -> Steps[T]:
+    """`relay/deliver.insist`: the request is in the air before it happens, its answer after."""
+    while True:
+        yield None
+        try:
+            answer = call()
+        except Failure as failure:
+            yield None
+            if isinstance(failure, Rejected | Gone):
+                raise
+            if isinstance(failure, Uncertain) and not repeatable:
+                raise
+        else:
+            yield None
+            return answer

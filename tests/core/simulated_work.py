@@ -1,0 +1,414 @@
+"""What `relay/start`, `relay/forward`, `relay/send` and `relay/back` do, await by await."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.core.conversation import next_up
+from bridge.core.decision import ts_key
+from bridge.core.errors import Failure, Gone, Rejected, Uncertain
+from bridge.core.events import (
+    ContactOver,
+    ContactStarted,
+    EndContact,
+    Event,
+    FindRoot,
+    Identified,
+    Identify,
+    Incoming,
+    MessageFailed,
+    MessageSent,
+    NoRoot,
+    PartSent,
+    Posted,
+    PostFailed,
+    Prepared,
+    SendToAgent,
+    StartRefused,
+    TellAgent,
+    Then,
+    Wrote,
+)
+from bridge.core.model import (
+    AgentMessage,
+    Contact,
+    CustomerMessage,
+    Item,
+    Notice,
+    NoticeKind,
+    Opening,
+    Outgoing,
+    Phase,
+    Profile,
+    Progress,
+    Sent,
+)
+from bridge.core.ports import Intake, PartId
+from bridge.core.text import cut
+from bridge.core.transcript import ASIDE, proof
+from tests.core.simulated_steps import Steps, insist
+
+if TYPE_CHECKING:
+    from tests.core.simulated_relay import SimChat, SimLane
+
+NAMES = {"U1": "Alice", "U2": "Bob", "U9": "Mallory"}
+STRANGERS = ("U9",)
+ROOT_WAIT = 2.0
+_SMALLEST_LIMIT = 6
+_OFFERS = (NoticeKind.CONNECTING, NoticeKind.ASK_REOPEN)
+
+Found = Mapping[PartId, str]
+
+
+# --- start ---------------------------------------------------------------------------------------
+
+
+def start(lane: SimLane) -> Steps[None]:
+    world = lane.world
+    while opening := _wanted(lane):
+        not_before = opening.not_before
+        yield lambda not_before=not_before: world.slack.now >= not_before
+        if not lane.conversation.request:
+            yield from lane.conclude(Prepared(world.connect.compose(opening)))
+        yield from _start(lane, lane.conversation.request)
+
+
+def _start(lane: SimLane, request: str) -> Steps[None]:
+    try:
+        contact = yield from insist(lambda: lane.world.connect.start(request))
+    except Failure as failure:
+        yield from lane.conclude(StartRefused(failure.code))
+        return
+    yield from lane.conclude(ContactStarted(contact))
+
+
+def _wanted(lane: SimLane) -> Opening | None:
+    conversation = lane.conversation
+    wants = conversation.phase is Phase.OPENING and not conversation.contact
+    return conversation.opening if wants else None
+
+
+# --- forward -------------------------------------------------------------------------------------
+
+
+def forward(lane: SimLane) -> Steps[None]:
+    while True:
+        lane.changed = False
+        if lane.conversation.phase is Phase.OPEN and lane.asides:
+            yield from _aside(lane, lane.asides.popleft())
+        if lane.conversation.phase is Phase.OPEN and lane.in_doubt and _messages(lane):
+            yield from _look(lane)
+        head = next_up(lane.conversation, lane.waiting.values())
+        if head is None:
+            return
+        if not (yield from _advance(lane, head)):
+            yield lambda: lane.changed
+
+
+def _advance(lane: SimLane, head: Incoming | Wrote) -> Steps[bool]:
+    event, done = (head.event, [head.id]) if isinstance(head, Incoming) else (head, [])
+    decision = lane.apply(event)
+    then = decision.then
+    for effect in decision.effects:
+        fact: Event | None = None
+        match effect:
+            case Identify():
+                fact = yield from _identify(lane, effect, event)
+            case FindRoot():
+                fact = yield from _find_root(lane)
+            case SendToAgent():
+                _check_order(lane, effect.message)
+                fact = yield from _send(lane, effect)
+            case EndContact():
+                yield from _end(lane)
+            case _:
+                pass
+        if fact is not None:
+            then = (yield from lane.conclude(fact, done)).then
+            _note_refusal(lane, event, fact, then)
+    if then is Then.WAIT:
+        return False
+    if any(event_id in lane.waiting for event_id in done):
+        yield from lane.settle(then, done)
+    return True
+
+
+def _check_order(lane: SimLane, message: CustomerMessage) -> None:
+    conversation = lane.conversation
+    begun = conversation.progress and conversation.progress.message_id == message.id
+    older = [one.id for one in _messages(lane) if ts_key(one.ts) < ts_key(message.ts)]
+    assert begun or not older, f"{message.id} goes before {older}"
+
+
+def _note_refusal(lane: SimLane, event: Event, fact: Event, then: Then) -> None:
+    if not isinstance(event, Wrote) or then is Then.WAIT:
+        return
+    if isinstance(fact, NoRoot) or (isinstance(fact, Identified) and not fact.profile.may_open):
+        lane.world.refused.add(event.message.id)
+
+
+def _identify(lane: SimLane, effect: Identify, event: Event) -> Steps[Identified]:
+    conversation = lane.conversation
+    opens = conversation.phase in (Phase.NEW, Phase.ENDED)
+    first = event.message if isinstance(event, Wrote) else None
+    first = conversation.held[0] if conversation.held else first
+    yield None
+    user = effect.user_id
+    profile = Profile(user, NAMES[user], may_open=user not in STRANGERS)
+    if first is None or not opens:
+        return Identified(profile, opens=opens)
+    return Identified(profile, first_id=first.id, first=first.text)
+
+
+def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
+    world = lane.world
+    thread_ts = lane.conversation.id.thread_ts
+    until = world.slack.now + ROOT_WAIT
+
+    def here() -> bool:
+        return any(incoming.ts == thread_ts for incoming in lane.waiting.values())
+
+    yield lambda: here() or world.slack.now >= until
+    if here():
+        return None
+    yield None
+    root = world.root
+    yield None
+    if root is None:
+        return NoRoot()
+    intake = world.store.accept(root)
+    yield None
+    if intake is not Intake.STORED and root.id not in lane.waiting:
+        # It may be on its way to this lane: only the store knows what was decided on.
+        yield None
+        if root.id not in world.store.lane:
+            return NoRoot()
+    lane.add(root)
+    return None
+
+
+def _end(lane: SimLane) -> Steps[None]:
+    if lane.chat:
+        chat = lane.chat
+        yield None
+        lane.world.connect.leave(chat.contact_id)
+        yield None
+
+
+# --- send ----------------------------------------------------------------------------------------
+
+
+def _send(lane: SimLane, effect: SendToAgent) -> Steps[MessageSent | MessageFailed | None]:
+    chat, contact = lane.chat, lane.conversation.contact
+    if chat is None or contact is None:
+        return None
+    try:
+        sent = yield from _parts(lane, chat, effect)
+    except Uncertain:
+        lane.in_doubt = True
+        yield None
+        lane.changed = True
+        return None
+    except Gone:
+        yield from _over(lane, contact)
+        return None
+    except Failure:
+        return MessageFailed(effect.message, "rejected")
+    return MessageSent(effect.message, sent)
+
+
+def _parts(lane: SimLane, chat: SimChat, effect: SendToAgent) -> Steps[Sent | None]:
+    progress = lane.conversation.progress
+    if not progress or progress.message_id != effect.message.id:
+        text = _as_sent(effect.message, effect.prefix)
+        progress = Progress(effect.message.id, text, lane.world.policy.split_limit, 0)
+    sent: Sent | None = None
+    while _rest(progress):
+        end = cut(progress.text, progress.limit, progress.offset)
+        after = replace(progress, offset=end)
+        if _rest(after) and progress != lane.conversation.progress:
+            yield from lane.conclude(PartSent(progress))
+        try:
+            sent = yield from _one(lane, chat, progress, end)
+        except Rejected as failure:
+            smaller = progress.limit // 2
+            if failure.code != "ValidationException" or smaller < _SMALLEST_LIMIT:
+                raise
+            progress = replace(progress, limit=smaller)
+            continue
+        progress = after
+        if _rest(progress):
+            yield from lane.conclude(PartSent(progress, sent))
+    return sent
+
+
+def _one(lane: SimLane, chat: SimChat, progress: Progress, end: int) -> Steps[Sent]:
+    text = progress.text[progress.offset : end].strip()
+    token = f"{lane.conversation.generation}/{progress.message_id}/{progress.offset}-{end}"
+    return (
+        yield from insist(lambda: lane.world.send(chat.contact_id, text, token), repeatable=False)
+    )
+
+
+def _rest(progress: Progress) -> str:
+    return progress.text[progress.offset :].strip()
+
+
+def _as_sent(message: CustomerMessage, prefix: str) -> str:
+    return f"{prefix}: {message.text}" if prefix else message.text
+
+
+def _over(lane: SimLane, contact: Contact) -> Steps[None]:
+    """A 403 waits for the chat.ended that is on its way."""
+    connect = lane.world.connect
+    yield lambda: not lane.is_current(contact.contact_id) or not connect.in_flight
+    if lane.is_current(contact.contact_id):
+        yield from lane.conclude(ContactOver(contact.contact_id))
+    lane.changed = True
+
+
+def _look(lane: SimLane) -> Steps[None]:
+    chat, contact = lane.chat, lane.conversation.contact
+    if chat is None or contact is None:
+        return
+    try:
+        items = yield from insist(chat.catch_up)
+    except Gone:
+        yield from _over(lane, contact)
+        return
+    lane.in_doubt = False
+    if found := proof(lane.conversation, items):
+        yield from _record(lane, found)
+
+
+def _record(lane: SimLane, found: Item) -> Steps[None]:
+    sent = Sent(found.id, found.time)
+    progress = lane.conversation.progress
+    if progress is None:
+        if whole := _whose(lane, found):
+            yield from lane.conclude(MessageSent(whole, sent), _done(lane, whole))
+        return
+    after = replace(progress, offset=cut(progress.text, progress.limit, progress.offset))
+    mine = [one for one in _messages(lane) if one.id == progress.message_id]
+    if _rest(after) or not mine:
+        yield from lane.conclude(PartSent(after, sent))
+    else:
+        yield from lane.conclude(MessageSent(mine[0], sent), _done(lane, mine[0]))
+
+
+def _whose(lane: SimLane, found: Item) -> CustomerMessage | None:
+    candidates = _messages(lane)
+    for one in candidates:
+        if found.text.endswith(one.text.strip()) and one.text.strip():
+            return one
+    return candidates[0] if candidates else None
+
+
+def _messages(lane: SimLane) -> list[CustomerMessage]:
+    waiting = sorted(lane.waiting.values(), key=lambda incoming: ts_key(incoming.ts))
+    wrote = [one.event.message for one in waiting if isinstance(one.event, Wrote)]
+    return [*lane.conversation.held, *wrote]
+
+
+def _done(lane: SimLane, message: CustomerMessage) -> list[str]:
+    return [
+        incoming.id
+        for incoming in lane.waiting.values()
+        if isinstance(incoming.event, Wrote) and incoming.event.message.id == message.id
+    ]
+
+
+def _aside(lane: SimLane, effect: TellAgent) -> Steps[None]:
+    if chat := lane.chat:
+        token = f"aside/{effect.id}"
+        try:
+            yield from insist(lambda: lane.world.send(chat.contact_id, ASIDE, token))
+        except Failure:
+            return
+
+
+# --- back ----------------------------------------------------------------------------------------
+
+
+def back(lane: SimLane) -> Steps[None]:
+    if lane.mark:
+        yield from _resolve(lane)
+    while lane.conversation.owed:
+        yield from _deliver(lane, lane.conversation.owed[0], {})
+
+
+def _resolve(lane: SimLane) -> Steps[None]:
+    mark = lane.mark
+    if mark is None:
+        return
+    if chat := lane.chat:
+        try:
+            yield from insist(chat.catch_up)
+        except Gone:
+            pass
+    found = yield from _look_at_thread(lane, mark.ids, mark.since)
+    there = {part.id for part in found}
+    owed = [outgoing.id for outgoing in lane.conversation.owed]
+    for stray in [one for one in there if one not in owed]:
+        newest = max((ts for part, ts in found.items() if part.id == stray), key=ts_key)
+        yield from lane.conclude(Posted((stray,), newest), unmark=True)
+    for outgoing in lane.conversation.owed:
+        if outgoing.id in there:
+            yield from _deliver(lane, outgoing, found)
+    lane.mark = None
+
+
+def _look_at_thread(lane: SimLane, ids: Collection[str], since: str) -> Steps[Found]:
+    found = yield from insist(lambda: lane.world.slack.look(since))
+    return {part: ts for part, ts in found.items() if part.id in ids}
+
+
+def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
+    newest, marked = "", False
+    try:
+        for part in range(1, lane.world.slack.parts(outgoing) + 1):
+            ts = found.get(PartId(outgoing.id, part), "")
+            if not ts:
+                ts = yield from _post(lane, outgoing, part, marked)
+                marked = True
+            newest = max(newest, ts, key=ts_key)
+    except Failure as failure:
+        yield from _give_up(lane, outgoing, failure)
+        return
+    yield from lane.conclude(Posted((outgoing.id,), newest), unmark=True)
+
+
+def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]:
+    gone = isinstance(failure, Gone)
+    if gone:
+        # The state forgets the contact, so it has to be left before.
+        yield from _end(lane)
+    lane.world.given_up.add(outgoing.id)
+    yield from lane.conclude(PostFailed((outgoing.id,), failure.code, gone), unmark=True)
+
+
+def _post(lane: SimLane, outgoing: Outgoing, part: int, marked: bool) -> Steps[str]:
+    world, conversation = lane.world, lane.conversation
+    while True:
+        if not marked:
+            yield None
+            world.store.set_mark((outgoing.id,), conversation.last_post_ts, world.slack.now)
+            marked = True
+        yield None
+        try:
+            ts = world.slack.post(outgoing, part)
+        except Failure as failure:
+            yield None
+            if isinstance(failure, Uncertain):
+                since = conversation.last_post_ts
+                found = yield from _look_at_thread(lane, (outgoing.id,), since)
+                if there := found.get(PartId(outgoing.id, part)):
+                    return there
+                marked = False
+            if isinstance(failure, Rejected | Gone):
+                raise
+        else:
+            yield None
+            return ts
