@@ -21,6 +21,7 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "apps.connections.open": set(),  # an app-level token's, which no manifest grants
     "auth.test": set(),
     "bots.info": {"users:read"},
+    "chat.delete": {"chat:write"},
     "chat.getPermalink": set(),
     "chat.postMessage": {"chat:write", "chat:write.customize"},
     "chat.update": {"chat:write"},

@@ -112,7 +112,7 @@ class Merger:
 
     def _forget(self) -> None:
         # Sorting at every item would cost more than the few ids it saves.
-        if self.has_gap or len(self._known) <= 2 * self._keep:
+        if len(self._known) <= 2 * self._keep:
             return
         by_age = sorted(self._known.items(), key=lambda pair: pair[1], reverse=True)
         old = [pair for pair in by_age[self._keep :] if pair[1] < self.floor]

@@ -386,7 +386,8 @@ def _post_failed(
         held_until=0.0,
         dropped_until=now,
     )
-    return Decision(closed, (*tell, *leave), save=True)
+    flags = tuple(Flag(message.ts) for message in conversation.held)
+    return Decision(closed, (*tell, *leave, *flags), save=True)
 
 
 def _ticked(conversation: Conversation, now: float) -> Decision:

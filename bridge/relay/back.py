@@ -7,7 +7,7 @@ carries, and posts only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,9 +15,10 @@ import structlog
 from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import Denied, Failure, Gone, Temporary, Uncertain
-from bridge.core.events import Posted, PostFailed
+from bridge.core.events import Effect, EndContact, Posted, PostFailed, TellAgent
 from bridge.core.model import AgentMessage, Outgoing, Phase
 from bridge.core.ports import PartId
+from bridge.relay import forward, send
 from bridge.relay.deliver import Patience, insist, next_try, store_insist
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ async def _resolve(lane: Lane) -> None:
     there = {part.id for part in found}
     for outgoing in lane.conversation.owed:
         if outgoing.id in there:
+            there.discard(outgoing.id)
             await _deliver(lane, outgoing, found)
+    if there:
+        # Its chat ended before the transcript was read again; one that continues it has it still.
+        newest = max((ts for part, ts in found.items() if part.id in there), key=ts_key)
+        await lane.conclude(Posted(tuple(there), newest), unmark=True)
     lane.mark = None
 
 
@@ -107,7 +113,22 @@ async def _give_up(lane: Lane, outgoing: Outgoing, failure: Failure) -> None:
     if gone:
         metrics.ALARMS.labels("place_gone").inc()
     reason = "gone" if gone else "denied" if isinstance(failure, Denied) else "rejected"
-    await lane.conclude(PostFailed((outgoing.id,), reason, gone), unmark=True)
+    failed = PostFailed((outgoing.id,), reason, gone)
+    if gone:
+        await _take_leave(lane, lane.foresee(failed).effects)
+    await lane.conclude(failed, unmark=True)
+
+
+async def _take_leave(lane: Lane, effects: Sequence[Effect]) -> None:
+    """The place is gone and the contact goes with it: tell the agent while there is one."""
+    for effect in effects:
+        match effect:
+            case TellAgent():
+                await send.aside(lane, effect)
+            case EndContact():
+                await forward.leave(lane)
+            case _:
+                pass
 
 
 async def _post(lane: Lane, outgoing: Outgoing, part: int, marked: bool) -> str:

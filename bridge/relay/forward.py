@@ -63,7 +63,7 @@ async def _advance(lane: Lane, head: Incoming | Wrote) -> bool:
             case SendToAgent():
                 fact = await send.message(lane, effect)
             case EndContact():
-                await _end(lane)
+                await leave(lane)
                 continue
             case _:
                 continue
@@ -118,7 +118,7 @@ async def _find_root(lane: Lane) -> NoRoot | None:
     return None
 
 
-async def _end(lane: Lane) -> None:
+async def leave(lane: Lane) -> None:
     """Leave the chat. Where that cannot be done, the contact ends by its duration."""
     chat, conversation = lane.chat, lane.conversation
     if chat is None:

@@ -138,7 +138,7 @@ class Lane:
 
     def apply(self, event: Event) -> Decision:
         """Let the conversation decide, and see to what follows."""
-        decision = decide(self.conversation, event, self.kit.clock.now(), self.kit.policy)
+        decision = self.foresee(event)
         if decision.conversation != self.conversation:
             if decision.conversation.phase is not self.conversation.phase:
                 log.info(
@@ -153,11 +153,16 @@ class Lane:
         self.wake()
         return decision
 
+    def foresee(self, event: Event) -> Decision:
+        """What `apply` would decide. Nothing changes."""
+        return decide(self.conversation, event, self.kit.clock.now(), self.kit.policy)
+
     def hear(self, event: Event) -> None:
         """The same from a callback: what has to be stored is stored in the background."""
         if self.stopping:
             return
-        if self.apply(event).save:
+        # The caller's log lines may belong to another conversation, or to none.
+        if self._context.copy().run(self.apply, event).save:
             self._spawn(self.save())
 
     async def save(self) -> None:
@@ -216,13 +221,21 @@ class Lane:
                     self._listen(duty.contact)
                 case Post():
                     self._ensure("back", back.run)
-        if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):
-            task.cancel()
+        if self.conversation.phase is not Phase.OPENING:
+            self._stop_opening()
         if not any(isinstance(duty, Listen) for duty in wanted) and "forward" not in self._tasks:
             self._stop_listening()
+        if self.conversation.phase is not Phase.OPEN:
+            self.asides.clear()  # the chat that they were for is over, or being left
         if self.asides or next_up(self.conversation, self.waiting.values()):
             self._ensure("forward", forward.run)
         self._set_timer()
+
+    def _stop_opening(self) -> None:
+        task = self._tasks.get("start")
+        # One that ends the opening itself has still to store that.
+        if task and task is not asyncio.current_task():
+            task.cancel()
 
     def _ensure(self, name: str, run: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
         if name in self._tasks:

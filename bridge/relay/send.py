@@ -84,8 +84,14 @@ async def _one(
     token = _token(lane, f"{message.id}/{progress.offset}-{end}")
     if len(lane.waiting) > 1:
         chat.typing()
+
+    async def once() -> Sent:
+        # While we waited, another replica may have taken the place over and sent it.
+        lane.kit.guard()
+        return await chat.send(part, token)
+
     return await insist(
-        lambda: chat.send(part, token),
+        once,
         "connect",
         lane.kit.clock,
         Patience(lane.kit.timing.send_patience, repeatable=False),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -37,11 +38,15 @@ class Worker:
         self._clock = clock
         self._catchup = CatchUp(history, self.accept, kit.clock)
         self._places: set[Place] = set()
+        self._lapsed = False
+        """Our lease had lapsed when it was last renewed."""
         self._doubtful: set[Place] = set()
         """Places that a lapse of our lease may have cost us, or not."""
         self._patient_until = float("-inf")
         """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
+        self._early: dict[ConversationId, list[Incoming]] = {}
+        """Events whose lane is being loaded; it gets them all at once."""
         self._claiming = False
         # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
         # what was read before another lane of the same conversation wrote would bring that back.
@@ -75,21 +80,18 @@ class Worker:
         if lane:
             lane.add(incoming)
         elif not self._stopping:
-            self._spawn(self._load(incoming))
+            self._early.setdefault(incoming.conversation, []).append(incoming)
+            self._spawn(self._load(incoming.conversation))
         if incoming.conversation.place not in self._places and not self._stopping:
             # It became ours by this event; others of its conversations may be without an owner.
             self._take_place(incoming.conversation.place)
 
-    async def _load(self, incoming: Incoming) -> None:
+    async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
-            if incoming.conversation not in self.lanes:
-                kept = await store_insist(
-                    lambda: self._store.load(incoming.conversation), self._kit.clock
+            if conversation in self._early:
+                self._take_up(
+                    await store_insist(lambda: self._store.load(conversation), self._kit.clock)
                 )
-                self._take_up(kept)
-            # By now it may be settled; the lane remembers what it settled.
-            if lane := self.lanes.get(incoming.conversation):
-                lane.add(incoming)
         self._drop_idle()
 
     async def _load_place(self, place: Place) -> None:
@@ -104,12 +106,13 @@ class Worker:
         if self._stopping:
             return
         conversation = kept.conversation
+        events = [*kept.lane, *self._early.pop(conversation.id, ())]
         lane = self.lanes.get(conversation.id)
         if lane:
-            for incoming in sorted(kept.lane, key=lambda one: ts_key(one.ts)):
+            for incoming in sorted(events, key=lambda one: ts_key(one.ts)):
                 lane.add(incoming)
             return
-        lane = Lane(kept, self._kit, self._idle, self._lost)
+        lane = Lane(replace(kept, lane=tuple(events)), self._kit, self._idle, self._lost)
         self.lanes[conversation.id] = lane
         lane.wake()
         if self._catchup.needed and conversation.active:
@@ -173,8 +176,9 @@ class Worker:
                 log.warning("lease_not_renewed", reason=str(away))
 
     async def _renew(self) -> None:
-        sent_at, lived = self._clock.boottime(), self._lease.lived
+        sent_at = self._clock.boottime()
         renewal = await self._store.renew()
+        lapsed = self._lease.lived and not (self._lease.held and renewal.held)
         self._lease.renewed(sent_at, renewal)
         if renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
@@ -182,10 +186,13 @@ class Worker:
             # Others that wait have no owner: they are nobody's before they are claimed.
             if place in self._places:
                 self._take_place(place)
-        if lived and not renewal.held:
+        if lapsed:
             self._patient_until = sent_at + self._lease.seconds
+        if lapsed or self._lapsed:
+            # Twice: of what the lapse cost us, some may be noticed only now.
             for place in self._doubtful:
                 self._take_place(place)
+        self._lapsed = lapsed
         self._doubtful.clear()
         if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True

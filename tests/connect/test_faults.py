@@ -153,6 +153,25 @@ async def test_rotation_loses_nothing_and_doubles_nothing(world: World) -> None:
     assert len(sockets) <= 2
 
 
+async def test_a_socket_lost_while_it_is_replaced_leaves_one(world: World) -> None:
+    talk = await world.talk(world.side(heartbeat_seconds=0.05, rotate_seconds=(1.0, 1.0)))
+    await world.desk.fault("delay", "CreateParticipantConnection", seconds=0.6)
+    await world.desk.statuses("CreateParticipantConnection", count=1)
+    subscriptions = talk.listener.subscriptions
+    await world.desk.act(talk.id, "drop_sockets")
+    await reconnected(talk, subscriptions)
+
+    async def answered() -> bool:
+        requests = await world.desk.requests("CreateParticipantConnection")
+        return all(each["status"] for each in requests[:2])
+
+    await poll(answered)
+    await asyncio.sleep(0.2)  # time for a second socket, were there one
+    assert len(await world.desk.sockets()) == 1
+    await world.desk.say(talk.id, "Hello")
+    await hears(talk, "Hello")
+
+
 async def test_a_socket_is_replaced_before_its_url_expires(world: World) -> None:
     await world.desk.settings(socket_seconds=1.0)
     before = losses()
@@ -318,6 +337,9 @@ async def test_a_service_that_is_away(world: World) -> None:
     talk = await world.talk(side)
     request = side.compose(opening())
     await world.sandbox.stop()
+    # A pooled connection may break only when it is written to.
+    with pytest.raises((Temporary, Uncertain)):
+        await talk.chat.send("one", "t-1")
     with pytest.raises(Temporary):
         await talk.chat.send("one", "t-1")
     with pytest.raises(Temporary):

@@ -203,6 +203,7 @@ async def test_signs_fail_in_silence_and_end_with_the_chat() -> None:
     assert len(service.calls) == 2
     part.delivered("b")
     part.stop()
+    await clock.advance(60)
     part.typing()
     part.delivered("c")
     await clock.advance(60)

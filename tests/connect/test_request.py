@@ -15,6 +15,9 @@ from bridge.connect.request import client_token, compose, knows_connection_types
 from bridge.core.model import Profile
 from tests.connect.support import opening
 
+INPUT_SHAPE = (
+    get_session().get_service_model("connect").operation_model("StartChatContact").input_shape
+)
 SETTINGS = ConnectSettings(region="us-east-1", instance_id="i-1", contact_flow_id="f-1")
 
 
@@ -116,8 +119,7 @@ def test_connect_takes_whatever_slack_calls_people_and_places(
     profile = Profile("U1", name, email=email, time_zone=zone)
     given_opening = replace(opening(), customer=profile, place_name=place, permalink=place)
     body = json.loads(compose(given_opening, SETTINGS))
-    shape = get_session().get_service_model("connect").operation_model("StartChatContact")
-    report = ParamValidator().validate(body, shape.input_shape)
+    report = ParamValidator().validate(body, INPUT_SHAPE)
     assert not report.has_errors(), report.generate_report()
     display = body["ParticipantDetails"]["DisplayName"]
     assert 1 <= len(display.encode("utf-16-le")) // 2 <= 256

@@ -24,6 +24,8 @@ from bridge.core.model import (
     Item,
     ItemKind,
     Mark,
+    Notice,
+    NoticeKind,
     Opening,
     Outgoing,
     Sent,
@@ -32,6 +34,9 @@ from bridge.core.ports import Intake, Kept, PartId
 
 WORD = re.compile(r"m\d+[a-z]")
 """People write nothing but such words, each of them once."""
+
+
+_OFFERS = (NoticeKind.CONNECTING, NoticeKind.ASK_REOPEN)
 
 
 class Faults:
@@ -58,7 +63,8 @@ class Faults:
                 raise Rejected(call, kind)
             case "gone":
                 raise Gone(call, kind)
-        return kind
+            case _:
+                return kind
 
     @staticmethod
     def after(call: str, kind: str) -> None:
@@ -75,6 +81,7 @@ class SimContact:
     """One chat, and what happened in it."""
 
     id: str
+    generation: int
     initial: str
     past: tuple[Item, ...]
     source: str
@@ -84,11 +91,6 @@ class SimContact:
     """The customer was taken out of it."""
     ended: bool = False
     tokens: dict[str, Item] = field(default_factory=dict)
-
-    @property
-    def closed(self) -> bool:
-        """Whether the participant's calls answer 403."""
-        return self.ended
 
     def words(self) -> list[str]:
         """What reached the agent, in order."""
@@ -135,6 +137,7 @@ class SimConnect:
         past = (*source.past, *source.items) if source else ()
         contact = SimContact(
             id=f"c{len(self.contacts) + 1}",
+            generation=int(wanted["token"].split("/")[0]),
             initial=wanted["initial"],
             past=tuple(replace(item, past=True) for item in past),
             source=wanted["source"],
@@ -190,8 +193,16 @@ class SimConnect:
         item = contact.tokens[token]
         return Sent(item.id, item.time)
 
-    def leave(self, contact_id: str) -> None:
-        self.contacts[contact_id].left = True
+    def frames(self, contact_id: str) -> list[Item]:
+        """Frames on their way."""
+        return [item for one, item in self.in_flight if one == contact_id]
+
+    def hear(self, index: int) -> tuple[str, list[Item]]:
+        """Let one frame arrive, in whatever order; with chat.ended comes all that was before it."""
+        contact_id, item = self.in_flight[index]
+        arrived = [item] if item.kind is not ItemKind.ENDED else self.frames(contact_id)
+        self.in_flight = [pair for pair in self.in_flight if pair[1] not in arrived]
+        return contact_id, arrived
 
     def transcript(self, contact_id: str) -> list[Item]:
         contact = self.contacts[contact_id]
@@ -200,7 +211,7 @@ class SimConnect:
 
     @staticmethod
     def _check(contact: SimContact) -> None:
-        if contact.closed:
+        if contact.ended or contact.left:
             raise Gone("participant", "AccessDeniedException")
 
 
@@ -224,6 +235,7 @@ class SimSlack:
         self.now = 10_000.0
         self.written: list[Incoming] = []
         self.undelivered: list[Incoming] = []
+        """Events that Slack has not delivered yet, or delivers once more."""
         self.posts: list[SimPost] = []
         self.flagged: set[str] = set()
         self.buttons: set[str] = set()
@@ -242,6 +254,8 @@ class SimSlack:
         assert twin not in self.look(""), f"{twin} is posted twice"
         post = SimPost(self.next_ts(), outgoing, part)
         self.posts.append(post)
+        if isinstance(outgoing, Notice) and outgoing.kind in _OFFERS:
+            self.buttons.add(post.ts)
         self.faults.after("post", fault)
         return post.ts
 
@@ -251,9 +265,6 @@ class SimSlack:
             for post in self.posts
             if ts_key(post.ts) > ts_key(since)
         }
-
-    def message(self, message_id: str) -> CustomerMessage:
-        return next(one for one in self.messages() if one.id == message_id)
 
     def messages(self) -> list[CustomerMessage]:
         return [one.event.message for one in self.written if isinstance(one.event, Wrote)]

@@ -55,7 +55,7 @@ class SimChat:
                 yield None
                 items = self._connect.transcript(self.contact_id)
             except Gone:
-                yield lambda: self.done or not self._connect.in_flight
+                yield lambda: self.done or not self._connect.frames(self.contact_id)
                 self._tell(self._kept_back)
                 self._lane.hear(ContactOver(self.contact_id))
                 return
@@ -129,7 +129,7 @@ class SimLane:
 
     def take(self, incoming: Incoming) -> Intake:
         """Store an event, and hand it over a moment later."""
-        intake = self.world.store.accept(incoming)
+        intake = self.world.accept(incoming)
         if intake is Intake.STORED:
             self._extras.append(Task(self._hand_over(incoming)))
         return intake
@@ -182,10 +182,16 @@ class SimLane:
             self.hear(Subscribed())
 
     def conclude(
-        self, event: Event, done: Sequence[str] = (), unmark: bool = False
+        self,
+        event: Event,
+        done: Sequence[str] = (),
+        unmark: bool = False,
+        first: Callable[[SimLane], Steps[None]] | None = None,
     ) -> Steps[Decision]:
         yield from self._lock()
         try:
+            if first:
+                yield from first(self)
             decision = self.apply(event)
             sent = event.message.id if isinstance(event, MessageSent) else ""
             yield from self._keep(decision.then, done, unmark, save=decision.save, sent=sent)

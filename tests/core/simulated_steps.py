@@ -3,13 +3,14 @@ anything else can happen. A process that dies is one whose generators are not re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
-from bridge.core.events import Incoming
-from bridge.core.model import Policy, Sent
+from bridge.core.events import Incoming, Wrote
+from bridge.core.model import Outgoing, Policy, Sent
+from bridge.core.ports import Intake
 from tests.core.simulated_platforms import WORD, Faults, SimConnect, SimSlack, SimStore
 
 T = TypeVar("T")
@@ -29,10 +30,30 @@ class World:
         self.policy = policy
         self.root: Incoming | None = None
         """What conversations.replies shows as the root."""
+        self.entered: set[str] = set()
+        """Messages that are or were in the lane."""
         self.settled: set[str] = set()
         """Messages that the store knows as sent."""
         self.refused: set[str] = set()
         """Messages of people who may not open, and replies to roots that opened nothing."""
+        self.unpostable: dict[str, Outgoing] = {}
+        """What Slack refused for good."""
+        self.gone = False
+        """Slack said that the place was gone."""
+        self.heard_before_leaving: dict[str, set[str]] = {}
+        """By contact: what was known of it when the customer was taken out."""
+
+    def accept(self, incoming: Incoming) -> Intake:
+        """Take an event in."""
+        intake = self.store.accept(incoming)
+        if intake is Intake.STORED and isinstance(incoming.event, Wrote):
+            self.entered.add(incoming.event.message.id)
+        return intake
+
+    def leave(self, contact_id: str, seen: Iterable[str]) -> None:
+        """DisconnectParticipant."""
+        self.connect.contacts[contact_id].left = True
+        self.heard_before_leaving.setdefault(contact_id, set(seen))
 
     def change(self, **policy: object) -> None:
         """Other settings, from the next decision on."""

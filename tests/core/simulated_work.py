@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,9 @@ from bridge.core.events import (
     Wrote,
 )
 from bridge.core.model import (
-    AgentMessage,
     Contact,
     CustomerMessage,
     Item,
-    Notice,
-    NoticeKind,
     Opening,
     Outgoing,
     Phase,
@@ -48,7 +46,7 @@ from bridge.core.model import (
 from bridge.core.ports import Intake, PartId
 from bridge.core.text import cut
 from bridge.core.transcript import ASIDE, proof
-from tests.core.simulated_steps import Steps, insist
+from tests.core.simulated_steps import Steps, Wait, World, insist
 
 if TYPE_CHECKING:
     from tests.core.simulated_relay import SimChat, SimLane
@@ -57,7 +55,6 @@ NAMES = {"U1": "Alice", "U2": "Bob", "U9": "Mallory"}
 STRANGERS = ("U9",)
 ROOT_WAIT = 2.0
 _SMALLEST_LIMIT = 6
-_OFFERS = (NoticeKind.CONNECTING, NoticeKind.ASK_REOPEN)
 
 Found = Mapping[PartId, str]
 
@@ -68,11 +65,14 @@ Found = Mapping[PartId, str]
 def start(lane: SimLane) -> Steps[None]:
     world = lane.world
     while opening := _wanted(lane):
-        not_before = opening.not_before
-        yield lambda not_before=not_before: world.slack.now >= not_before
+        yield _at(world, opening.not_before)
         if not lane.conversation.request:
             yield from lane.conclude(Prepared(world.connect.compose(opening)))
         yield from _start(lane, lane.conversation.request)
+
+
+def _at(world: World, time: float) -> Wait:
+    return lambda: world.slack.now >= time
 
 
 def _start(lane: SimLane, request: str) -> Steps[None]:
@@ -178,7 +178,7 @@ def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
     yield None
     if root is None:
         return NoRoot()
-    intake = world.store.accept(root)
+    intake = world.accept(root)
     yield None
     if intake is not Intake.STORED and root.id not in lane.waiting:
         # It may be on its way to this lane: only the store knows what was decided on.
@@ -193,7 +193,7 @@ def _end(lane: SimLane) -> Steps[None]:
     if lane.chat:
         chat = lane.chat
         yield None
-        lane.world.connect.leave(chat.contact_id)
+        lane.world.leave(chat.contact_id, [seen.id for seen in lane.conversation.seen])
         yield None
 
 
@@ -262,8 +262,8 @@ def _as_sent(message: CustomerMessage, prefix: str) -> str:
 
 def _over(lane: SimLane, contact: Contact) -> Steps[None]:
     """A 403 waits for the chat.ended that is on its way."""
-    connect = lane.world.connect
-    yield lambda: not lane.is_current(contact.contact_id) or not connect.in_flight
+    contact_id, connect = contact.contact_id, lane.world.connect
+    yield lambda: not lane.is_current(contact_id) or not connect.frames(contact_id)
     if lane.is_current(contact.contact_id):
         yield from lane.conclude(ContactOver(contact.contact_id))
     lane.changed = True
@@ -344,10 +344,8 @@ def _resolve(lane: SimLane) -> Steps[None]:
     if mark is None:
         return
     if chat := lane.chat:
-        try:
+        with suppress(Gone):
             yield from insist(chat.catch_up)
-        except Gone:
-            pass
     found = yield from _look_at_thread(lane, mark.ids, mark.since)
     there = {part.id for part in found}
     owed = [outgoing.id for outgoing in lane.conversation.owed]
@@ -382,11 +380,12 @@ def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
 
 def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]:
     gone = isinstance(failure, Gone)
-    if gone:
-        # The state forgets the contact, so it has to be left before.
-        yield from _end(lane)
-    lane.world.given_up.add(outgoing.id)
-    yield from lane.conclude(PostFailed((outgoing.id,), failure.code, gone), unmark=True)
+    lane.world.gone |= gone
+    lost = lane.conversation.owed if gone else (outgoing,)
+    lane.world.unpostable |= {one.id: one for one in lost}
+    failed = PostFailed((outgoing.id,), failure.code, gone)
+    # The state forgets the contact, so that has to be left before; and none may start meanwhile.
+    yield from lane.conclude(failed, unmark=True, first=_end if gone else None)
 
 
 def _post(lane: SimLane, outgoing: Outgoing, part: int, marked: bool) -> Steps[str]:

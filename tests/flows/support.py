@@ -59,6 +59,8 @@ class Refused(Exception):
 
 
 class _Api:
+    strikes = "strikes"
+
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self.url = url
@@ -81,7 +83,7 @@ class _Api:
         """Wait until this fault has struck so often."""
 
         async def strikes() -> int:
-            found = (await self.get("faults"))["strikes"]
+            found = (await self.get("faults"))[self.strikes]
             return sum(one["id"] == fault for one in found)
 
         await eventually(strikes, lambda found: found >= times)
@@ -127,6 +129,8 @@ class Slack(_Api):
 
 class Connect(_Api):
     """The agent's side."""
+
+    strikes = "log"
 
     async def contacts(self) -> Sequence[Json]:
         """Every chat, the newest last."""
@@ -271,11 +275,14 @@ class Thread:
     async def complete(self) -> None:
         """Everything written on each side, over all chats of the thread, comes to stand on the
         other exactly once and in order; a last word each way shows that nothing comes behind it."""
+        await self._all_there()
         await self.write("That is all from me.")
         await self.say("That is all from us.")
-        wrote = flowing(self.wrote)
+        await self._all_there()
+
+    async def _all_there(self) -> None:
+        wrote, said = flowing(self.wrote), await self._agents_in_connect()
         await eventually(self._customer_in_connect, lambda found: found == wrote)
-        said = await self._agents_in_connect()
         await eventually(self.heard, lambda heard: list(heard) == said)
 
     async def _customer_in_connect(self) -> str:

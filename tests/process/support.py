@@ -66,11 +66,11 @@ class Program:
             await asyncio.sleep(0.02)
         return code
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """To this process alone."""
         self.process.send_signal(number)
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def send_group(self, number: signal.Signals) -> None:
         """To it and its children, as a terminal does at Ctrl-C."""
         os.killpg(self.process.pid, number)
 
@@ -92,15 +92,16 @@ class Program:
 class Service:
     """A service that is started again and again on one data folder."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], **variables: str) -> None:
         self.folder = folder
         self.environment = {
+            **environment,
             **QUICK,
             "BRIDGE_SUPPORT_CHANNELS": "*",
             "BRIDGE_LEASE_SECONDS": "2",
             "BRIDGE_LOG_FORMAT": "json",
             "BRIDGE_DATA_DIR": str(folder),
-            **environment,
+            **variables,
         }
         self.program: Program | None = None
 

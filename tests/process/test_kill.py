@@ -5,7 +5,7 @@ Afterwards everything that each side wrote is on the other side exactly once and
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -29,7 +29,7 @@ def on_one_folder(
 
 
 @pytest.fixture
-async def service(on_one_folder: Service, slack: Slack, connect: Connect) -> AsyncIterator[Service]:
+async def service(on_one_folder: Service, slack: Slack, connect: Connect) -> Service:
     """A running one, on stand-ins without faults."""
     if on_one_folder.program is None or on_one_folder.program.process.poll() is not None:
         await on_one_folder.start()
@@ -69,7 +69,7 @@ async def test_while_the_chat_is_being_started(service: Service, thread: Thread)
 
 
 async def test_started_but_not_answered(service: Service, thread: Thread) -> None:
-    fault = await thread.connect.fault("no_answer", "StartChatContact")
+    await thread.connect.fault("no_answer", "StartChatContact")
     await thread.write("Hello")
     await thread.opened()
     await service.kill_and_start()
@@ -80,9 +80,9 @@ async def test_started_but_not_answered(service: Service, thread: Thread) -> Non
 
 async def test_between_start_and_subscription(service: Service, thread: Thread) -> None:
     await thread.connect.patch("settings", connection_types="ignored")
-    await thread.connect.fault("delay", "CreateParticipantConnection", seconds=1.0)
+    fault = await thread.connect.fault("delay", "CreateParticipantConnection", seconds=1.0)
     await thread.write("Hello")
-    await struck(thread.connect, "CreateParticipantConnection")
+    await thread.connect.struck(fault)
     await service.kill_and_start()
     await thread.accepted()
     await thread.complete()
@@ -91,10 +91,10 @@ async def test_between_start_and_subscription(service: Service, thread: Thread) 
 
 async def test_while_a_message_is_being_sent(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.connect.fault("delay", "SendMessage", seconds=1.0)
+    fault = await thread.connect.fault("delay", "SendMessage", seconds=1.0)
     await thread.write("The light is red.")
     await thread.write("It blinks.")
-    await struck(thread.connect, "SendMessage")
+    await thread.connect.struck(fault)
     await service.kill_and_start()
     await thread.complete()
 
@@ -124,9 +124,9 @@ async def test_in_the_middle_of_a_long_message(service: Service, thread: Thread)
 
 async def test_while_an_answer_is_being_posted(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.slack.fault("delay", "chat.postMessage", seconds=1.0)
+    fault = await thread.slack.fault("delay", "chat.postMessage", seconds=1.0)
     await thread.say("Which lights are on?")
-    await struck(thread.slack, "chat.postMessage")
+    await thread.slack.struck(fault)
     await thread.say("And which blink?")
     await service.kill_and_start()
     await thread.complete()
@@ -134,9 +134,9 @@ async def test_while_an_answer_is_being_posted(service: Service, thread: Thread)
 
 async def test_posted_but_not_answered(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.slack.fault("no_answer", "chat.postMessage")
+    fault = await thread.slack.fault("no_answer", "chat.postMessage")
     await thread.say("Which lights are on?")
-    await struck(thread.slack, "chat.postMessage")
+    await thread.slack.struck(fault)
     await service.kill_and_start()
     await thread.say("And which blink?")
     await thread.complete()
@@ -144,9 +144,9 @@ async def test_posted_but_not_answered(service: Service, thread: Thread) -> None
 
 async def test_while_an_answer_waits(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.slack.fault("throttle", "chat.postMessage", times=None, retry_after=1)
+    fault = await thread.slack.fault("throttle", "chat.postMessage", times=None, retry_after=1)
     await thread.say("Which lights are on?")
-    await struck(thread.slack, "chat.postMessage")
+    await thread.slack.struck(fault)
     await thread.say("And which blink?")
     service.running.kill()
     await thread.say("Hello?")
@@ -168,12 +168,12 @@ async def test_both_write_while_nobody_is_there(service: Service, thread: Thread
 
 async def test_killed_again_while_it_recovers(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.slack.fault("no_answer", "chat.postMessage")
-    await thread.connect.fault("no_answer", "SendMessage")
+    slack_fault = await thread.slack.fault("no_answer", "chat.postMessage")
+    fault = await thread.connect.fault("no_answer", "SendMessage")
     await thread.write("The light is red.")
     await thread.say("Which lights are on?")
-    await struck(thread.slack, "chat.postMessage")
-    await struck(thread.connect, "SendMessage")
+    await thread.slack.struck(slack_fault)
+    await thread.connect.struck(fault)
     await service.kill_and_start()
     await service.kill_and_start()
     await thread.complete()
@@ -181,9 +181,9 @@ async def test_killed_again_while_it_recovers(service: Service, thread: Thread) 
 
 async def test_while_the_customer_leaves(service: Service, thread: Thread) -> None:
     await thread.talk()
-    await thread.connect.fault("delay", "DisconnectParticipant", seconds=1.0)
+    fault = await thread.connect.fault("delay", "DisconnectParticipant", seconds=1.0)
     await thread.press(END_BUTTON)
-    await struck(thread.connect, "DisconnectParticipant")
+    await thread.connect.struck(fault)
     await service.kill_and_start()
     await thread.state("ended")
     await thread.told_of("ended")
@@ -203,7 +203,7 @@ async def test_while_a_chat_is_opened_again(service: Service, thread: Thread) ->
     await thread.told_of("This chat has ended.")
     await thread.write("One more thing:")
     await thread.write("it is red again.")
-    await thread.connect.fault("delay", "StartChatContact", seconds=1.0)
+    fault = await thread.connect.fault("delay", "StartChatContact", seconds=1.0)
     await thread.press(REOPEN_BUTTON)
     await thread.connect.struck(fault)
     await service.kill_and_start()

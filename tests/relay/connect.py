@@ -80,8 +80,14 @@ class FakeConnect:
             if item.own and not item.past and not item.text.startswith(ASIDE)
         ]
 
-    def says(self, text: str, name: str = "Ann", role: str = "AGENT") -> Item:
-        return self._add(self.current, ItemKind.MESSAGE, role, name, text)
+    def says(
+        self,
+        text: str,
+        name: str = "Ann",
+        role: str = "AGENT",
+        contact: FakeContact | None = None,
+    ) -> Item:
+        return self._add(contact or self.current, ItemKind.MESSAGE, role, name, text)
 
     def joins(self, name: str = "Ann") -> Item:
         return self._add(self.current, ItemKind.JOINED, "AGENT", name)

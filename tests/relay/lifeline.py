@@ -34,6 +34,8 @@ class Lifeline:
         self.calls: list[str] = []
         self.cut = asyncio.Event()
         self.redis = Redis.UP
+        self.seconds: dict[str, float] = {}
+        """How long the answer to a call takes on its way."""
         self._buried = False
         self._at = at
         self._after = after
@@ -57,11 +59,14 @@ class Lifeline:
         if mine and not self._after:
             self.cut.set()
         await self._alive()
+        await asyncio.sleep(0)  # nothing goes out before a connection is in hand
         try:
             answer = await call()
         except Exception:
             await self._answered(mine)
             raise
+        if name in self.seconds:
+            await asyncio.sleep(self.seconds[name])
         await self._answered(mine)
         return answer
 

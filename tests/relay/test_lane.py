@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+import structlog
+
 from bridge.core.model import NoticeKind, Phase
+from tests.relay.play import POLICY, greet, play
 from tests.relay.virtual import until
-from tests.relay.world import World
+from tests.relay.world import Replica, World
 
 
 async def test_a_conversation_from_its_first_message_to_its_end(world: World) -> None:
     connect, customer = world.connect, world.customer
-    connect.on_connected = lambda _contact: [connect.says("Welcome", "Flow", "SYSTEM")]
+    greet(world)
     await world.replica()
     root = customer.opens("hello")
     id_ = root.conversation
@@ -23,6 +29,100 @@ async def test_a_conversation_from_its_first_message_to_its_end(world: World) ->
     connect.ends()
     kept = await world.settled(id_)
     assert connect.heard() == ["hello", "there", "thanks"]
-    assert customer.words(id_) == ["Welcome", "one", "two"]
+    assert customer.words(id_) == ["Welcome 1", "one", "two"]
     assert customer.notices(id_) == [NoticeKind.CONNECTING, NoticeKind.JOINED, NoticeKind.ENDED]
     assert kept.conversation.phase is Phase.ENDED
+    assert len(customer.retired) == 1  # the button
+
+
+async def test_everything_that_can_happen_without_a_crash(world: World) -> None:
+    greet(world)
+    await world.replica(POLICY)
+    await play(world)
+
+
+async def test_conversations_do_not_wait_for_each_other(world: World) -> None:
+    world.connect.faults.seconds["send"] = 30.0
+    await world.replica()
+    roots = [world.customer.opens(f"hello {number}") for number in range(20)]
+    begun = world.clock.boottime()
+    await world.deliver(*roots)
+    await until(lambda: len(world.connect.heard()) == 20)
+    assert world.clock.boottime() - begun < 60.0
+
+
+def _commands(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What goes to Redis from here on."""
+    client: Any = replica.redis._client
+    execute = client.execute_command
+    sent: list[str] = []
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        sent.append(str(arguments[0]))
+        return await execute(*arguments, **options)
+
+    monkeypatch.setattr(client, "execute_command", counted)
+    return sent
+
+
+async def test_a_message_to_the_agent_takes_two_round_trips(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    sent, calls = _commands(replica, monkeypatch), len(replica.lifeline.calls)
+    await world.deliver(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    await world.clock.sleep(0.1)
+    assert [one for one in replica.lifeline.calls[calls:] if one.startswith("store.")] == [
+        "store.accept",
+        "store.settle",
+    ]
+    assert sent == ["EVALSHA", "EVALSHA"]
+
+
+async def test_a_message_to_the_customer_takes_two_round_trips(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    sent, calls = _commands(replica, monkeypatch), len(replica.lifeline.calls)
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.clock.sleep(0.1)
+    assert [one for one in replica.lifeline.calls[calls:] if one.startswith("store.")] == [
+        "store.mark",
+        "store.settle",
+    ]
+    assert sent == ["EVALSHA", "EVALSHA"]
+
+
+async def test_a_lane_survives_what_nobody_foresaw(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+
+    async def defect(*_: object) -> str:
+        monkeypatch.undo()
+        raise RuntimeError
+
+    monkeypatch.setattr(world.customer, "with_names", defect)
+    await world.deliver(world.customer.replies(id_, "one"), world.customer.replies(id_, "two"))
+    await until(lambda: world.connect.hears("two"))
+    assert world.connect.heard() == ["hello", "one", "two"]
+
+
+async def test_what_a_chat_says_is_logged_under_its_conversation(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    structlog.contextvars.clear_contextvars()
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as lines:
+        world.connect.ends()
+        await until(lambda: id_ not in replica.worker.lanes)
+    ended = [line for line in lines if line["event"] == "phase_changed"]
+    assert [line["conversation"] for line in ended] == [str(id_)]

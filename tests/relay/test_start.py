@@ -72,14 +72,17 @@ async def test_a_refused_start_is_told_and_stored(world: World, failure: Failure
 
 
 async def test_a_refused_start_is_stored_before_it_is_told(world: World) -> None:
+    await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await until(lambda: NoticeKind.ENDED in world.customer.notices(id_))
     world.connect.faults.next("start", Rejected("StartChatContact", "x"))
-    world.connect.faults.seconds["start"] = 5.0
     world.customer.faults.seconds["post"] = 60.0
-    await world.replica()
-    root = world.customer.opens("hello")
-    await world.deliver(root)
-    await world.clock.sleep(8.0)
-    kept = await world.kept(root.conversation)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.faults.calls["start"] == 2)
+    await world.clock.sleep(1.0)
+    kept = await world.kept(id_)
+    assert kept.conversation.generation == 2
     assert kept.conversation.phase is Phase.ENDED
 
 

@@ -64,7 +64,7 @@ class FakeClock:
 async def until(condition: Callable[[], bool], seconds: float = 900.0) -> None:
     """Let time pass until the condition holds; fail after the deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # the conditions are plain facts about fakes
+        while not condition():
             await asyncio.sleep(0.1)
 
 

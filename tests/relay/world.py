@@ -15,7 +15,6 @@ from bridge.relay.lane import Lane
 from bridge.relay.lease import Lease
 from bridge.relay.pace import Pace
 from bridge.relay.worker import Worker
-from bridge.store.redis import RedisStore
 from tests.relay.connect import FakeConnect
 from tests.relay.fakes import FakeCustomer
 from tests.relay.lifeline import Lifeline
@@ -47,9 +46,7 @@ class Replica:
             redis_now=self.lease.redis_now,
             timing=timing,
         )
-        self.worker = Worker(
-            self.kit, self.lease, world.clock, lifeline.history(world.customer)
-        )
+        self.worker = Worker(self.kit, self.lease, world.clock, lifeline.history(world.customer))
         self._life = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
@@ -168,5 +165,3 @@ async def a_world() -> AsyncIterator[World]:
             yield world
             for replica in world.replicas:
                 await replica.kill()
-
-

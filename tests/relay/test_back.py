@@ -1,0 +1,209 @@
+"""Towards the customer: every message once, in order, or the agent is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
+from bridge.core.model import NoticeKind, Phase
+from bridge.core.ports import PartId
+from tests.relay.lifeline import Redis
+from tests.relay.play import A_PAGE
+from tests.relay.virtual import until
+from tests.relay.world import World
+
+LOST = Uncertain("chat.postMessage", "timeout")
+GONE = Gone("chat.postMessage", "is_archived")
+
+
+async def test_a_long_message_takes_several_posts(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    item = world.connect.says(A_PAGE)
+    world.connect.says("bye")
+    await until(lambda: world.customer.reads(id_, "bye"))
+    assert "".join(world.customer.words(id_)) == A_PAGE + "bye"
+    assert world.customer.ids(id_)[1:4] == [PartId(item.id, part) for part in (1, 2, 3)]
+    assert world.connect.current.delivered[0] == item.id
+
+
+async def test_posts_keep_the_pace_of_their_channel(world: World) -> None:
+    await world.replica()
+    here, there = await world.opened("hello"), await world.opened("hi")
+    begun = world.clock.boottime()
+    for contact in world.connect.contacts:
+        for number in range(10):
+            world.connect.says(f"{contact.id} {number}", contact=contact)
+    await until(lambda: all(len(world.customer.words(id_)) == 10 for id_ in (here, there)))
+    assert world.clock.boottime() - begun > 15.0
+    for id_, contact in zip((here, there), world.connect.contacts, strict=True):
+        assert world.customer.words(id_) == [f"{contact.id} {number}" for number in range(10)]
+
+
+async def test_a_429_holds_the_whole_channel(world: World) -> None:
+    await world.replica()
+    here, there = await world.opened("hello"), await world.opened("hi")
+    first, second = world.connect.contacts
+    limited = Temporary("chat.postMessage", "ratelimited", retry_after=30.0)
+    world.customer.faults.next("post", limited)
+    begun = world.clock.boottime()
+    world.connect.says("one", contact=first)
+    await world.clock.sleep(1.0)
+    world.connect.says("two", contact=second)
+    await until(lambda: world.customer.reads(here, "one") and world.customer.reads(there, "two"))
+    posts = sorted(float(post.ts) for id_ in (here, there) for post in world.customer.threads[id_])
+    assert posts[-2] - world.clock.now() > begun - world.clock.boottime() + 30.0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Temporary("chat.postMessage", "service_unavailable"),
+        Denied("chat.postMessage", "invalid_auth"),
+    ],
+)
+async def test_what_passes_delays_and_loses_nothing(world: World, failure: Failure) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", failure)
+    world.connect.says("one")
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert world.customer.words(id_) == ["one", "two"]
+
+
+@pytest.mark.parametrize("late", [0.0, 3.0, 9.0])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_post_without_an_answer_stands_there_once(
+    world: World, after: bool, late: float
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", LOST, LOST, after=after, late=late if after else 0.0)
+    world.connect.says(A_PAGE)
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.settled(id_)
+    await world.clock.sleep(10.0)
+    assert "".join(world.customer.words(id_)) == A_PAGE + "two"
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (Rejected("chat.postMessage", "msg_blocks_too_long"), "could not be posted"),
+        (Denied("chat.postMessage", "token_revoked"), "refuses"),
+    ],
+)
+async def test_the_agent_is_told_of_what_cannot_be_posted(
+    world: World, failure: Failure, words: str
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", *[failure] * (3 if isinstance(failure, Denied) else 1))
+    world.connect.says("lost")
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await until(lambda: bool(world.connect.asides))
+    await world.deliver(world.customer.replies(id_, "thanks"))
+    await until(lambda: world.connect.hears("thanks"))
+    assert len(world.connect.asides) == 1
+    assert words in world.connect.asides[0]
+    assert world.customer.words(id_) == ["two"]
+    assert world.connect.heard() == ["hello", "thanks"]
+
+
+async def test_a_channel_that_is_gone_ends_the_chat_and_the_agent_is_told(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.always("post", GONE)
+    contact = world.connect.current
+    world.connect.says("lost")
+    await until(lambda: contact.over)
+    assert len(world.connect.asides) == 1
+    assert "channel is gone" in world.connect.asides[0]
+    kept = await world.settled(id_)
+    assert kept.conversation.phase is Phase.ENDED
+    await until(lambda: id_ not in replica.worker.lanes)
+    assert world.customer.faults.calls["post"] == 2  # the notice, and this
+
+
+async def test_a_gone_channel_and_a_connect_that_does_not_answer(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.always("post", GONE)
+    for call in ("send", "end"):
+        world.connect.faults.always(call, Temporary(call, "x"))
+    world.connect.says("lost")
+    await until(lambda: id_ not in replica.worker.lanes)
+    kept = await world.kept(id_)
+    assert kept.conversation.phase is Phase.ENDED
+
+
+async def test_an_aside_never_outlives_its_chat(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", Rejected("chat.postMessage", "x"))
+    world.connect.says("lost")
+    world.connect.ends()
+    await until(lambda: id_ not in replica.worker.lanes)
+    assert world.customer.notices(id_)[-1] is NoticeKind.ENDED
+
+
+async def test_nothing_is_posted_when_the_lease_may_have_expired(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 100.0
+    world.connect.says("one")
+    await until(lambda: world.customer.faults.calls["post"] == 2)
+    # The post waits for its connection until long after the lease has run out.
+    replica.lifeline.redis = Redis.AWAY
+    await world.clock.sleep(60.0)
+    assert world.customer.words(id_) == []
+    world.customer.faults.seconds.clear()
+    replica.lifeline.redis = Redis.UP
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    assert world.customer.words(id_) == ["one"]
+
+
+async def test_what_was_in_the_air_when_the_chat_ended_is_not_posted_again(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 2.0
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    await first.kill()
+    world.connect.says("two")
+    world.connect.ends()
+    world.customer.faults.seconds.clear()
+    await world.replica()
+    await until(lambda: NoticeKind.MISSED in world.customer.notices(id_))
+    await world.deliver(world.customer.replies(id_, "more"), world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.hears("more"))
+    world.connect.says("three")
+    await until(lambda: world.customer.reads(id_, "three"))
+    assert world.customer.words(id_) == ["one", "two", "three"]
+
+
+async def test_what_is_marked_is_completed_before_anything_else(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.says(A_PAGE)
+    await until(lambda: len(world.customer.words(id_)) == 1)
+    await first.kill()
+    world.connect.says("two")
+    await world.replica()
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert "".join(world.customer.words(id_)) == A_PAGE + "two"
+
+
+async def test_a_look_that_fails_is_tried_again(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", LOST, after=True)
+    world.customer.faults.next("look", Temporary("look", "x"), Uncertain("look", "x"))
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    assert world.customer.words(id_) == ["one"]

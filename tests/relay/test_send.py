@@ -1,0 +1,213 @@
+"""Towards the agent: every message once, in order, or its author is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.core.errors import Busy, Denied, Failure, Gone, Rejected, Temporary, Uncertain
+from bridge.core.model import ConversationId, NoticeKind, Phase, Policy
+from tests.relay.lifeline import Redis
+from tests.relay.play import LONG
+from tests.relay.virtual import until
+from tests.relay.world import World
+
+LOST = Uncertain("SendMessage", "timeout")
+
+
+async def _write(world: World, id_: ConversationId, *texts: str, user: str = "U1") -> None:
+    await world.deliver(*(world.customer.replies(id_, text, user) for text in texts))
+
+
+async def test_a_long_message_goes_in_parts(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _write(world, id_, LONG, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    parts = world.connect.heard()[1:-1]
+    assert len(parts) == 3
+    assert max(map(len, parts)) <= 1024
+    assert " ".join(parts) == LONG
+    assert world.connect.current.typed > 0
+
+
+async def test_the_limit_is_halved_where_connect_finds_it_too_long(world: World) -> None:
+    world.connect.message_limit = 300
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _write(world, id_, LONG, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    parts = world.connect.heard()[1:-1]
+    assert max(map(len, parts)) <= 256
+    assert " ".join(parts) == LONG
+    assert world.customer.flags == []
+
+
+async def test_what_no_limit_makes_right_is_told_to_its_author(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", *[Rejected("SendMessage", "ValidationException")] * 3)
+    await _write(world, id_, LONG, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    kept = await world.settled(id_)
+    assert world.connect.heard() == ["hello", "bye"]
+    assert NoticeKind.UNDELIVERED in world.customer.notices(id_)
+    assert len(world.customer.flags) == 1
+    assert kept.conversation.progress is None
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Temporary("SendMessage", "ServiceUnavailable"),
+        Temporary("SendMessage", "Throttling", retry_after=12.0),
+        Busy("SendMessage", "x"),
+        Denied("SendMessage", "AccessDenied"),
+    ],
+)
+async def test_what_passes_delays_and_loses_nothing(world: World, failure: Failure) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", *[failure] * 4)
+    await _write(world, id_, "one", "two")
+    await until(lambda: world.connect.hears("two"))
+    assert world.connect.heard() == ["hello", "one", "two"]
+    assert world.customer.flags == []
+
+
+@pytest.mark.parametrize("failure", [Temporary("SendMessage", "x"), Denied("SendMessage", "x")])
+async def test_what_does_not_pass_is_told_after_a_while(world: World, failure: Failure) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.always("send", failure)
+    message = world.customer.replies(id_, "lost")
+    await world.deliver(message)
+    await until(lambda: NoticeKind.UNDELIVERED in world.customer.notices(id_), 1000.0)
+    world.connect.faults.heal("send")
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "bye"]
+    assert world.customer.flags == [message.ts]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_message_without_an_answer_arrives_once(
+    world: World, after: bool, forgets: bool
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST, LOST, after=after)
+    await _write(world, id_, "one")
+    await world.clock.sleep(0.1)
+    if forgets:
+        world.connect.forget_tokens()
+    await _write(world, id_, "two")
+    await until(lambda: world.connect.hears("two"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "one", "two"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_part_without_an_answer_arrives_once(
+    world: World, after: bool, number: int
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.seconds["send"] = 5.0
+    await _write(world, id_, LONG)
+    await until(lambda: world.connect.faults.calls["send"] == number)  # the one before this part
+    world.connect.faults.next("send", LOST, after=after)
+    world.connect.faults.seconds["send"] = 1.0
+    await until(lambda: world.connect.faults.calls["send"] > number)
+    world.connect.forget_tokens()
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert " ".join(world.connect.heard()[1:-1]) == LONG
+
+
+async def test_an_older_message_that_came_late_is_not_taken_for_the_one_in_the_air(
+    world: World,
+) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    older, newer = world.customer.replies(id_, "older"), world.customer.replies(id_, "newer")
+    world.connect.faults.next("send", LOST, after=True)
+    world.connect.faults.seconds["catch_up"] = 5.0
+    await world.deliver(newer)
+    await until(lambda: world.connect.hears("newer"))
+    world.connect.forget_tokens()
+    await world.deliver(older)
+    await until(lambda: world.connect.hears("older"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "newer", "older"]
+
+
+async def test_a_doubt_that_stays_is_told_after_a_while(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.always("send", LOST)
+    message = world.customer.replies(id_, "lost")
+    await world.deliver(message)
+    await until(lambda: NoticeKind.UNDELIVERED in world.customer.notices(id_), 1200.0)
+    assert world.customer.flags == [message.ts]
+    assert world.connect.heard() == ["hello"]
+
+
+async def test_another_author_is_named(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _write(world, id_, "me, too", user="U2")
+    await _write(world, id_, "ask <@U2>")
+    await until(lambda: world.connect.hears("ask @Name-U2"))
+    assert world.connect.heard() == ["hello", "Name-U2: me, too", "ask @Name-U2"]
+
+
+async def test_a_message_without_text_is_settled(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _write(world, id_, "  ", "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "bye"]
+
+
+async def test_a_refusal_ends_the_chat_and_keeps_the_message(world: World) -> None:
+    """A 403 without any word of an end: the end was missed."""
+    await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", Gone("SendMessage", "AccessDeniedException"))
+    await _write(world, id_, "more")
+    await until(lambda: NoticeKind.ASK_REOPEN in world.customer.notices(id_))
+    kept = await world.settled(id_)
+    assert kept.conversation.phase is Phase.ENDED
+    assert [held.text for held in kept.conversation.held] == ["more"]
+    assert NoticeKind.MISSED in world.customer.notices(id_)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.hears("more"))
+
+
+async def test_a_refusal_that_is_ahead_of_its_end_is_an_ordinary_end(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", Gone("SendMessage", "AccessDeniedException"))
+    await _write(world, id_, "more")
+    await world.clock.sleep(0.5)
+    world.connect.ends()
+    await until(lambda: replica.has(id_).phase is Phase.ENDED)
+    await world.settled(id_)
+    assert NoticeKind.MISSED not in world.customer.notices(id_)
+    assert world.customer.notices(id_).count(NoticeKind.ENDED) == 1
+
+
+async def test_who_lost_the_place_does_not_try_again(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", Temporary("SendMessage", "x", retry_after=90.0))
+    await _write(world, id_, "one")
+    await until(lambda: world.connect.faults.calls["send"] == 2)
+    first.lifeline.redis = Redis.AWAY
+    await world.replica()
+    await until(lambda: world.connect.hears("one"))
+    world.connect.forget_tokens()
+    await world.clock.sleep(120.0)
+    assert world.connect.heard() == ["hello", "one"]

@@ -1,0 +1,324 @@
+"""Replicas: who owns what, what a take-over costs, and how one stops."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.core.errors import StoreAway, Temporary
+from bridge.core.model import NoticeKind, Phase
+from tests.relay.lifeline import Lifeline, Redis
+from tests.relay.play import LONG
+from tests.relay.virtual import until
+from tests.relay.world import LEASE, World
+
+
+async def test_another_replica_takes_over(world: World) -> None:
+    first = await world.replica()
+    second = await world.replica()
+    id_ = await world.opened("hello")
+    owner, other = (first, second) if id_ in first.worker.lanes else (second, first)
+    await owner.kill()
+    world.connect.says("are you there?")
+    world.replicas.remove(owner)
+    died = world.clock.boottime()
+    await until(lambda: world.customer.reads(id_, "are you there?"))
+    assert world.clock.boottime() - died < 2 * LEASE
+    await world.deliver(world.customer.replies(id_, "yes"))
+    await until(lambda: world.connect.hears("yes"))
+    assert id_ in other.worker.lanes
+    assert world.connect.heard() == ["hello", "yes"]
+
+
+async def test_events_taken_in_elsewhere_reach_the_owner(world: World) -> None:
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    begun = world.clock.boottime()
+    await other.worker.accept(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    assert world.clock.boottime() - begun < 1.0  # told, not swept
+    assert id_ not in other.worker.lanes
+    assert owner.has(id_).phase is Phase.OPEN
+
+
+async def test_an_event_nobody_was_told_of_is_swept(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.redis = Redis.MUTE
+    with pytest.raises(StoreAway):
+        await replica.worker.accept(world.customer.replies(id_, "there"))
+    replica.lifeline.redis = Redis.UP
+    await until(lambda: world.connect.hears("there"))
+    assert world.clock.boottime() < LEASE
+
+
+async def test_a_repeat_changes_nothing(world: World) -> None:
+    await world.replica()
+    root = world.customer.opens("hello")
+    await world.deliver(root, root)
+    await until(lambda: world.connect.hears("hello"))
+    await world.deliver(root)
+    await world.clock.sleep(60.0)
+    assert world.connect.heard() == ["hello"]
+
+
+async def test_an_event_handed_over_twice_is_worked_once(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    reply = world.customer.replies(id_, "there")
+    await world.deliver(reply)
+    replica.worker._hand_over(reply)
+    await until(lambda: world.connect.hears("there"))
+    await world.settled(id_)
+    replica.worker._hand_over(reply)
+    await world.clock.sleep(60.0)
+    assert world.connect.heard() == ["hello", "there"]
+
+
+async def test_the_sweep_brings_back_nothing_that_was_settled(world: World) -> None:
+    """An event is settled while the sweep is reading it."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.seconds["send"] = 5.0
+    await world.deliver(world.customer.replies(id_, "there"))
+    await world.clock.sleep(4.0)
+    replica.lifeline.seconds["store.load_place"] = 5.0
+    replica.worker._take_place(id_.place)
+    await until(lambda: world.connect.hears("there"))
+    await world.clock.sleep(60.0)
+    assert replica.lifeline.calls.count("store.load_place") == 2
+    assert world.connect.faults.calls["send"] == 2
+    assert world.connect.heard() == ["hello", "there"]
+
+
+async def test_events_that_come_while_their_lane_is_loaded_wait_for_it(world: World) -> None:
+    lifeline = Lifeline()
+    lifeline.seconds["store.load"] = lifeline.seconds["store.load_place"] = 5.0
+    replica = await world.replica(lifeline=lifeline)
+    root = world.customer.opens("hello")
+    replies = [world.customer.replies(root.conversation, str(number)) for number in range(3)]
+    for event in (root, *replies):
+        await world.deliver(event)
+        await world.clock.sleep(3.0)
+    await until(lambda: world.connect.hears("2"))
+    assert world.connect.heard() == ["hello", "0", "1", "2"]
+    assert list(replica.worker.lanes) == [root.conversation]
+
+
+async def test_an_idle_lane_is_forgotten_and_comes_back_as_it_was(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await until(lambda: id_ not in replica.worker.lanes)
+    assert world.customer.notices(id_)[-1] is NoticeKind.ENDED
+    await world.deliver(world.customer.replies(id_, "more"))
+    await until(lambda: NoticeKind.ASK_REOPEN in world.customer.notices(id_))
+    assert replica.has(id_).generation == 1
+    assert [held.text for held in replica.has(id_).held] == ["more"]
+
+
+async def test_redis_away_delays_and_doubles_nothing(world: World) -> None:
+    """Every write is tried until Redis is there again; some took effect, some did not."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    for state in (Redis.AWAY, Redis.MUTE):
+        await world.deliver(world.customer.replies(id_, f"up {state}"))
+        world.connect.says(f"down {state}")
+        replica.lifeline.redis = state
+        await world.clock.sleep(15.0)
+        replica.lifeline.redis = Redis.UP
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "up Redis.AWAY", "up Redis.MUTE"]
+    assert world.customer.words(id_) == ["down Redis.AWAY", "down Redis.MUTE"]
+
+
+async def test_an_event_is_refused_while_redis_is_away(world: World) -> None:
+    replica = await world.replica()
+    replica.lifeline.redis = Redis.AWAY
+    with pytest.raises(StoreAway):
+        await replica.worker.accept(world.customer.opens("hello"))
+
+
+async def test_who_lost_its_lease_takes_back_what_nobody_claimed(world: World) -> None:
+    """The place is still ours, but nothing waits in it: only the chat has to be heard again."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.redis = Redis.AWAY
+    world.connect.says("one")
+    await world.clock.sleep(2 * LEASE)
+    replica.lifeline.redis = Redis.UP
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.deliver(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    assert world.customer.words(id_) == ["one", "two"]
+
+
+async def test_an_event_taken_in_without_a_lease_is_found_again(world: World) -> None:
+    replica = await world.replica()
+    for loop in replica.worker._loops:
+        loop.cancel()
+    await world.clock.sleep(2 * LEASE)
+    root = world.customer.opens("hello")
+    await world.deliver(root)
+    await world.clock.sleep(5.0)
+    assert world.connect.contacts == []
+    await replica.worker.start()
+    await until(lambda: world.connect.hears("hello"))
+
+
+async def test_replicas_that_lost_their_leases_together_keep_their_places(world: World) -> None:
+    replicas = [await world.replica(), await world.replica()]
+    conversations = []
+    for number, replica in enumerate(replicas):
+        root = world.customer.opens(f"hello {number}", channel=f"C{number}")
+        await replica.worker.accept(root)
+        await until(lambda: world.connect.hears(f"hello {number}"))  # noqa: B023  # used at once
+        conversations.append(root.conversation)
+    for replica in replicas:
+        replica.lifeline.redis = Redis.AWAY
+    for contact in world.connect.contacts:
+        world.connect.says("one", contact=contact)
+    await world.clock.sleep(2 * LEASE)
+    for replica in replicas:
+        replica.lifeline.redis = Redis.UP
+    await until(lambda: all(world.customer.reads(id_, "one") for id_ in conversations))
+    for id_, replica in zip(conversations, replicas, strict=True):
+        assert list(replica.worker.lanes) == [id_]
+        assert world.customer.words(id_) == ["one"]
+
+
+async def test_what_another_owns_is_abandoned_whole(world: World) -> None:
+    """One refused write tells that the place is lost: every lane of it ends, and its sockets."""
+    first = await world.replica()
+    here, there = await world.opened("hello"), await world.opened("hi")
+    first.lifeline.redis = Redis.AWAY
+    second = await world.replica()
+    await until(lambda: {here, there} <= set(second.worker.lanes))
+    first.lifeline.redis = Redis.UP
+    posts, sends = world.customer.faults.calls["post"], world.connect.faults.calls["send"]
+    world.connect.says("one")
+    await until(lambda: not first.worker.lanes)
+    await until(lambda: world.customer.reads(there, "one"))
+    await world.clock.sleep(120.0)
+    assert [len(contact.chats) for contact in world.connect.contacts] == [1, 1]
+    assert world.customer.faults.calls["post"] == posts + 1
+    assert world.connect.faults.calls["send"] == sends
+    assert not first.worker.lanes
+
+
+async def test_a_place_nobody_owns_is_worked_by_one_only(world: World) -> None:
+    first = await world.replica()
+    root = world.customer.opens("hello")
+    world.connect.faults.seconds["start"] = 5.0
+    await world.deliver(root)
+    await until(lambda: world.connect.faults.calls["start"] == 1)
+    await first.kill()
+    await world.replica()
+    await world.replica()
+    await until(lambda: world.connect.hears("hello"))
+    await world.settled(root.conversation)
+    assert world.connect.faults.calls["start"] == 2
+    assert world.connect.faults.calls["send"] == 1
+    assert world.customer.faults.calls["identify"] == 1
+
+
+async def test_what_slack_sent_while_nobody_was_there_is_read(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    await first.kill()
+    missed = world.customer.replies(id_, "anybody?")
+    other = world.customer.opens("me, too", user="U2", channel="C2")
+    await world.clock.sleep(3600.0)
+    await world.replica()
+    await until(lambda: world.connect.hears("anybody?") and world.connect.hears("me, too"))
+    await world.deliver(missed, other)
+    await world.clock.sleep(60.0)
+    assert sorted(world.connect.heard()) == ["anybody?", "hello", "me, too"]
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+async def test_stopping_finishes_what_is_in_the_air_and_hands_over(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.seconds["send"] = world.customer.faults.seconds["post"] = 3.0
+    await world.deliver(world.customer.replies(id_, "one"), world.customer.replies(id_, "two"))
+    world.connect.says("eins")
+    world.connect.says("zwei")
+    await world.clock.sleep(1.0)
+    await first.stop()
+    assert world.connect.heard() == ["hello", "one"]
+    assert world.customer.words(id_) == ["eins"]
+    assert [len(contact.chats) for contact in world.connect.contacts] == [0]
+    kept = await world.kept(id_)
+    assert [incoming.event.message.text for incoming in kept.lane] == ["two"]  # type: ignore[union-attr]  # a message
+    assert kept.mark is None
+    stopped = world.clock.boottime()
+    await world.replica()
+    await until(lambda: world.connect.hears("two") and world.customer.reads(id_, "zwei"))
+    assert world.clock.boottime() - stopped < LEASE / 2  # nobody waits for a lease to expire
+    assert world.customer.words(id_) == ["eins", "zwei"]
+    assert world.connect.heard() == ["hello", "one", "two"]
+
+
+async def test_nothing_is_taken_in_while_stopping(world: World) -> None:
+    replica = await world.replica()
+    await replica.stop()
+    root = world.customer.opens("hello")
+    with pytest.raises(StoreAway):
+        await replica.worker.accept(root)
+    assert (await world.kept(root.conversation)).lane == ()
+
+
+async def test_stopping_waits_no_longer_than_the_grace_period(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.seconds["send"] = 600.0
+    await world.deliver(world.customer.replies(id_, "one"))
+    await world.clock.sleep(1.0)
+    begun = world.clock.boottime()
+    await replica.stop(grace=5.0)
+    assert world.clock.boottime() - begun < 6.0
+    world.connect.faults.seconds.clear()
+    await world.replica()
+    await until(lambda: world.connect.hears("one"))
+
+
+async def test_stopping_does_not_sit_out_pauses(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.always("send", Temporary("SendMessage", "x", retry_after=600.0))
+    await world.deliver(world.customer.replies(id_, "one"))
+    await world.clock.sleep(1.0)
+    begun = world.clock.boottime()
+    await replica.stop(grace=60.0)
+    assert world.clock.boottime() - begun < 1.0
+    world.connect.faults.heal("send")
+    await world.replica()
+    await until(lambda: world.connect.hears("one"))
+
+
+async def test_a_second_life_goes_on_in_the_middle_of_a_long_message(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.seconds["send"] = 4.0
+    await world.deliver(world.customer.replies(id_, LONG))
+    await until(lambda: world.connect.faults.calls["send"] == 3)
+    await first.stop(grace=1.0)
+    world.connect.forget_tokens()
+    world.connect.faults.seconds.clear()
+    await world.replica()
+    await until(lambda: world.connect.heard()[-1].endswith("Sentence number 65 of a long story"))
+    assert " ".join(world.connect.heard()[1:]) == LONG
+
+
+async def test_stopping_without_redis_ends_all_the_same(world: World) -> None:
+    replica = await world.replica()
+    await world.opened("hello")
+    replica.lifeline.redis = Redis.AWAY
+    await asyncio.wait_for(replica.stop(grace=5.0), 10.0)
+    assert not replica.worker.lanes
