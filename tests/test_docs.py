@@ -7,11 +7,13 @@ import pytest
 from prometheus_client import Counter
 
 from bridge import metrics
+from bridge.__main__ import main
 from bridge.settings import VARIABLES, Variable, example, load
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 
 def test_the_example_is_made_from_the_settings() -> None:
@@ -64,3 +66,44 @@ def test_operations_has_every_metric_with_its_labels_and_no_other() -> None:
 
 def test_operations_has_every_probe() -> None:
     assert re.findall(r"`GET (/\w+)`", OPERATIONS) == ["/live", "/ready", "/metrics"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_between_documents_leads_somewhere(document: Path) -> None:
+    prose = re.sub(
+        r"```.*?```|`[^`\n]*`", "", document.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_every_path_in_architecture_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`([\w./-]+(?:/|\.py|\.lua))`", text)
+    homes = (ROOT, ROOT / "bridge", ROOT / "bridge" / "store" / "scripts")
+    assert len(quoted) > 60
+    assert [path for path in quoted if not any((home / path).exists() for home in homes)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_and_command_exists(
+    document: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = document.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for command, arguments in re.findall(r"python -m bridge ([a-z]+)([^\n`]*)", text):
+        with pytest.raises(SystemExit) as exited:
+            main([command, "--help"])
+        assert exited.value.code == 0
+        known = capsys.readouterr().out
+        assert [
+            option for option in re.findall(r"--[a-z-]+", arguments) if option not in known
+        ] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_document_names_a_setting_that_does_not_exist(document: Path) -> None:
+    named = set(re.findall(r"\bBRIDGE_[A-Z_]*[A-Z]\b", document.read_text(encoding="utf-8")))
+    assert named <= VARIABLES.keys()

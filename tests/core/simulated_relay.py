@@ -41,6 +41,8 @@ class SimChat:
         self._known = set(known)
         self._kept_back: list[Item] = []
         self._gap = True
+        self._new = not known
+        """Its sockets have heard everything: there was nothing before the first."""
         self.done = False
 
     def run(self) -> Steps[None]:
@@ -56,11 +58,12 @@ class SimChat:
                 items = self._connect.transcript(self.contact_id)
             except Gone:
                 yield lambda: self.done or not self._connect.frames(self.contact_id)
-                self._tell(self._kept_back)
+                self._tell([item for item in self._kept_back if self._new or not _ends(item)])
                 self._lane.hear(ContactOver(self.contact_id))
                 return
             self._gap = False
             self._tell([*items, *self._kept_back])
+            self._new = False
             self._lane.hear_subscribed(self.contact_id)
             yield lambda: self.done or self.contact_id not in self._connect.listening
 
@@ -85,7 +88,11 @@ class SimChat:
         ordered = sorted(fresh.values(), key=lambda item: item.time)
         if ordered:
             self._lane.hear(ItemsArrived(self.contact_id, tuple(ordered)))
-        self.done |= any(item.kind is ItemKind.ENDED and not item.past for item in ordered)
+        self.done |= any(_ends(item) for item in ordered)
+
+
+def _ends(item: Item) -> bool:
+    return item.kind is ItemKind.ENDED and not item.past
 
 
 class SimLane:
@@ -101,6 +108,8 @@ class SimLane:
         self.in_doubt = kept.conversation.contact is not None
         self.asides: deque[TellAgent] = deque()
         self.changed = False
+        contact = self.conversation.contact
+        self._stored_contact = contact.contact_id if contact else ""
         self._settled: set[str] = set()
         self._writing = False
         self._tasks: dict[str, Task] = {}
@@ -221,6 +230,9 @@ class SimLane:
             if sent:
                 self.world.settled.add(sent)
             yield None
+            # A contact that is connected before it is stored could be forgotten in a crash.
+            self._stored_contact = as_it_is.contact.contact_id if as_it_is.contact else ""
+            self.wake()
             self.mark = None if unmark else self.mark
         if then is not Then.WAIT:
             for event_id in done:
@@ -241,8 +253,10 @@ class SimLane:
             match duty:
                 case StartContact():
                     self._ensure("start", start)
-                case Listen():
+                case Listen() if duty.contact.contact_id == self._stored_contact:
                     self._listen(duty.contact.contact_id)
+                case Listen():
+                    pass
                 case Post():
                     self._ensure("back", back)
         if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):

@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(
         flat=st.sampled_from([False, False, True]),
         support=st.sampled_from([True, True, False]),
-        root=st.sampled_from(["U1", "U1", "U2", "U9", ""]),
+        root=st.sampled_from(["U1"] * 5 + ["U2", "U9", ""]),
         reopen=reopens,
         initial_message=st.booleans(),
         limit=limits,

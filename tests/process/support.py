@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.flows.support import QUICK
@@ -129,19 +130,8 @@ class Service:
         return int(lines[-1]["port"])
 
     def redis_pids(self) -> Sequence[int]:
-        """The processes of the embedded Redis of this folder, by what they have as their folder."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                here = (entry / "cwd").resolve() == self.folder.resolve()
-            except OSError:
-                continue
-            if here and words[0].endswith((b"redis-server", b"valkey-server")):
-                found.append(int(entry.name))
-        return found
+        """The processes of the embedded Redis of this folder."""
+        return [pid for pid, name in programs_below(self.folder).items() if "-server" in name]
 
     def clear(self) -> None:
         """Leave nothing behind, whatever a test did."""
@@ -149,6 +139,22 @@ class Service:
             self.program.stop()
         for pid in self.redis_pids():
             os.kill(pid, signal.SIGKILL)
+
+
+def programs_below(folder: Path) -> dict[int, str]:
+    """What runs with this folder, or one in it, as its own or among its arguments: names by pid.
+
+    (A process that nobody has waited for yet has neither.)
+    """
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                here = (entry / "cwd").resolve()
+                if here.is_relative_to(folder.resolve()) or str(folder) in " ".join(words[1:]):
+                    found[int(entry.name)] = words[0]
+    return found
 
 
 def environment_of(sandbox: str) -> dict[str, str]:

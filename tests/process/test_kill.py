@@ -5,11 +5,21 @@ Afterwards everything that each side wrote is on the other side exactly once and
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.support import END_BUTTON, REOPEN_BUTTON, Connect, Slack, Thread, eventually
+from tests.flows.support import (
+    END_BUTTON,
+    REOPEN_BUTTON,
+    WELCOME,
+    Connect,
+    Slack,
+    Thread,
+    eventually,
+)
 from tests.process.support import Service
 
 pytestmark = pytest.mark.process
@@ -210,3 +220,21 @@ async def test_while_a_chat_is_opened_again(service: Service, thread: Thread) ->
     await thread.accepted(number=2)
     await thread.complete()
     assert len(await thread.contacts()) == 2
+
+
+async def test_again_and_again_while_both_write(service: Service, thread: Thread) -> None:
+    """What Slack delivers again comes late, and goes out when it comes: only the agent's side is
+    sure to be in order."""
+    await thread.talk()
+    chances = random.Random(12)
+    for number in range(24):
+        await thread.write(f"Customer {number}.")
+        await thread.say(f"Agent {number}.")
+        await asyncio.sleep(chances.uniform(0, 0.2))
+        if number % 6 == 5:
+            await service.kill_and_start()
+    wrote, said = sorted(thread.wrote), ["Good morning", *(f"Agent {n}." for n in range(24))]
+    await eventually(thread.received, lambda received: sorted(received) == wrote)
+    await eventually(thread.heard, lambda heard: list(heard) == [WELCOME, *said])
+    await thread.write("That is all.")
+    await eventually(thread.received, lambda received: sorted(received[:-1]) == wrote)

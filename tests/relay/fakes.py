@@ -30,10 +30,12 @@ _LATENCY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class Fault:
+    """A failure before a call is carried out, or `after`, which may be `late` (seconds)."""
+
     failure: Failure
-    after: bool
-    late: float
+    after: bool = False
+    late: float = 0.0
 
 
 class Faults:
@@ -43,12 +45,14 @@ class Faults:
         self.calls: Counter[str] = Counter()
         self.seconds: dict[str, float] = {}
         """How long a call takes, where it is not the usual instant."""
-        self._next: defaultdict[str, deque[_Fault]] = defaultdict(deque)
+        self.weather: Callable[[], Fault | None] = lambda: None
+        """What may befall any call."""
+        self._next: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Failure] = {}
 
     def next(self, call: str, *failures: Failure, after: bool = False, late: float = 0.0) -> None:
         """The next calls fail: before they are carried out, or `after`, which may be `late`."""
-        self._next[call] += [_Fault(failure, after or late > 0, late) for failure in failures]
+        self._next[call] += [Fault(failure, after or late > 0, late) for failure in failures]
 
     def always(self, call: str, failure: Failure) -> None:
         """Every call fails, until `heal`."""
@@ -77,11 +81,11 @@ class Faults:
             raise fault.failure
         return result
 
-    def _take(self, call: str) -> _Fault | None:
+    def _take(self, call: str) -> Fault | None:
         if self._next[call]:
             return self._next[call].popleft()
         always = self._always.get(call)
-        return _Fault(always, after=False, late=0.0) if always else None
+        return Fault(always) if always else self.weather()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from bridge.core.events import Incoming
-from bridge.core.model import Conversation, ConversationId, Policy
+from bridge.core.model import Conversation, ConversationId, Phase, Policy
 from bridge.core.ports import Kept
 from bridge.relay.clock import StoppableClock
 from bridge.relay.kit import Kit, Timing
@@ -91,6 +91,8 @@ class World:
         self.customer = FakeCustomer(clock)
         self.connect = FakeConnect(clock)
         self.replicas: list[Replica] = []
+        self.reached: Callable[[], Replica] = lambda: self.replicas[-1]
+        """Which replica Slack talks to."""
 
     async def replica(
         self,
@@ -113,7 +115,7 @@ class World:
     async def deliver(self, *events: Incoming) -> None:
         """As Slack does: again and again, until somebody acknowledges. In order."""
         for incoming in events:
-            while not await self._acknowledged(incoming, self.replicas[-1]):
+            while not await self._acknowledged(incoming, self.reached()):
                 await asyncio.sleep(1.0)
 
     async def _acknowledged(self, incoming: Incoming, replica: Replica) -> bool:
@@ -130,20 +132,15 @@ class World:
         """What Redis holds of it."""
         return await self.backend.store("reader").load(conversation)
 
-    async def settled(self, conversation: ConversationId) -> Kept:
+    async def settled(self, conversation: ConversationId, phase: Phase | None = None) -> Kept:
         """The same, when nothing waits, nothing is owed and nothing is in the air."""
-        return await self.eventually(
-            lambda: self.kept(conversation),
-            lambda kept: not (kept.lane or kept.mark or kept.conversation.owed),
-        )
-
-    async def eventually(
-        self, read: Callable[[], Awaitable[Kept]], good: Callable[[Kept], bool]
-    ) -> Kept:
         async with asyncio.timeout(900.0):
-            while not good(kept := await read()):
+            while True:
+                kept = await self.kept(conversation)
+                unsettled = kept.lane or kept.mark or kept.conversation.owed
+                if not unsettled and phase in (None, kept.conversation.phase):
+                    return kept
                 await asyncio.sleep(1.0)
-        return kept
 
     async def opened(self, *texts: str, user: str = "U1") -> ConversationId:
         """A conversation that is open, in which these were written and arrived."""

@@ -48,8 +48,8 @@ async def test_a_chat_that_nobody_connected_to_dies(connect: Connect) -> None:
 async def test_a_connected_chat_outlives_that_limit_but_not_its_duration(
     connect: Connect,
 ) -> None:
-    connect.settings.customer_connect_seconds = 0.1
-    connect.settings.minute_seconds = 0.005
+    connect.settings.customer_connect_seconds = 1.0
+    connect.settings.minute_seconds = 0.025
     async with connect.talking(ChatDurationInMinutes=60) as (chat, stream):
         seen = await stream.until(ENDED)
         assert contents(seen) == ["chat.ended"]

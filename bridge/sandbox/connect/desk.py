@@ -159,7 +159,7 @@ class Desk:
             raise DeskError("content_base64 is not base64") from None
         if not content:
             raise DeskError("content_base64 is empty")
-        sender = _speaker(chat, body)
+        sender = _speaker(chat, body, "sender")
         name, content_type = body.text("name"), body.text("content_type")
         if not is_content_type(content_type):
             raise DeskError("content_type is not a content type")
@@ -289,10 +289,10 @@ def _still_open(chat: Chat) -> None:
         raise DeskError("the chat has ended", 409)
 
 
-def _speaker(chat: Chat, body: Body) -> Participant:
-    """Who acts: the agent unless `as` or `name` say otherwise."""
+def _speaker(chat: Chat, body: Body, name_member: str = "name") -> Participant:
+    """Who acts: the agent unless `as` or a name say otherwise."""
     voice = body.choice("as", ("agent", "flow", "bot"), "agent")
-    name = body.optional_text("name")
+    name = body.optional_text(name_member)
     if voice == "flow":
         return chat.system if name is None else Participant("SYSTEM", name, chat.system.id)
     if voice == "bot":

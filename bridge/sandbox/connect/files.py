@@ -82,11 +82,12 @@ class FileServer:
 
 
 async def _store(request: web.Request, attachment: Attachment) -> web.Response:
-    """Take the bytes, once, if the request has exactly the signed headers."""
+    """Take the bytes if the request has exactly the signed headers. A client may repeat the
+    same upload whose answer was lost, not send another."""
     _check_headers(request, attachment)
-    if attachment.content is not None or attachment.status != "AWAITING":
-        raise _Refusal(403, "AccessDenied", "The URL was used already")
     content = await request.read()
+    if attachment.status != "AWAITING" or attachment.content not in (None, content):
+        raise _Refusal(403, "AccessDenied", "The URL was used already")
     attachment.content = content
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return web.Response(headers={"ETag": f'"{digest}"'})

@@ -11,7 +11,7 @@ from bridge.sandbox.connect.files import FileServer
 from bridge.sandbox.connect.gateway import Gateway, unknown_operation
 from bridge.sandbox.connect.requests import RequestLog
 from bridge.sandbox.connect.settings import Settings
-from bridge.sandbox.connect.sockets import SocketHub
+from bridge.sandbox.connect.sockets import CLOSE_SECONDS, SocketHub
 from bridge.sandbox.connect.start_chat_api import StartChatApi
 from bridge.sandbox.connect.world import World
 
@@ -27,13 +27,15 @@ class ConnectSandbox:
         self.world = World(settings)
         self.url = ""
         """Origin, once started, as in "http://127.0.0.1:8000"."""
-        self._hub = SocketHub(self.world)
         self._log = RequestLog()
+        self._hub = SocketHub(self.world, self._log)
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one. Raises OSError where the port is taken."""
-        runner = web.AppRunner(self._application(), shutdown_timeout=1.0, access_log=None)
+        runner = web.AppRunner(
+            self._application(), shutdown_timeout=2 * CLOSE_SECONDS, access_log=None
+        )
         await runner.setup()
         self._runner = runner
         await web.TCPSite(runner, host, port).start()

@@ -14,9 +14,14 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from bridge.sandbox.connect.chat import Chat
 from bridge.sandbox.connect.clock import iso
+from bridge.sandbox.connect.requests import RequestLog
+from bridge.sandbox.connect.strikes import abandon, strike
 from bridge.sandbox.connect.wire import decode
 from bridge.sandbox.connect.world import World
 
+OPENING = "OpenSocket"
+"""Name of the handshake, for faults and the request log."""
+HANDSHAKE_ERRORS = {"throttle": 429, "error": 500, "reject": 403}
 CHAT_TOPIC = "aws/chat"
 FRAME_FAULTS = ("duplicate_frames", "delay_frames", "reorder_frames", "lose_frames")
 CLOSE_SECONDS = 1.0
@@ -36,7 +41,6 @@ class Socket:
 
     chat: Chat
     ws: web.WebSocketResponse
-    transport: asyncio.Transport | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     outbox: asyncio.Queue[str | Closing] = field(default_factory=asyncio.Queue)
     subscribed: bool = False
@@ -62,8 +66,9 @@ class Socket:
 class SocketHub:
     """All open sockets."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, log: RequestLog) -> None:
         self._world = world
+        self._log = log
         self._sockets: list[Socket] = []
         self._held: dict[str, list[Callable[[], None]]] = {}
         """By chat: frames that wait for the next one (`reorder_frames`)."""
@@ -158,7 +163,10 @@ class SocketHub:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET /socket: one socket from opening to close."""
-        token = self._world.tokens.valid(request.query.get("token", ""), "socket_url")
+        value = request.query.get("token", "")
+        if refusal := await self._struck(request, value):
+            return refusal
+        token = self._world.tokens.valid(value, "socket_url")
         chat = self._world.chat_of(token.chat_id) if token else None
         if chat is None or chat.state == "ended":
             return web.Response(status=403, text="Forbidden")
@@ -166,32 +174,53 @@ class SocketHub:
             return web.Response(status=403, text="Forbidden")
         ws = web.WebSocketResponse(timeout=CLOSE_SECONDS)
         await ws.prepare(request)
-        socket = Socket(chat, ws, request.transport)
+        socket = Socket(chat, ws)
         self._sockets.append(socket)
         chat.customer_connected()
         self._world.notify()
-        writer = asyncio.create_task(self._write(socket))
+        reader = asyncio.create_task(self._read(socket))
+        reader.add_done_callback(lambda _: socket.outbox.put_nowait(Closing(WSCloseCode.OK)))
         try:
-            await self._read(socket)
+            closing = await self._write(socket)
         finally:
             self._sockets.remove(socket)
             self._world.notify()
-            writer.cancel()
+            # aiohttp cuts the connection instead of awaiting the client's half of the closing
+            # handshake where another task still reads.
+            reader.cancel()
             with suppress(asyncio.CancelledError):
-                await writer
+                await reader
+        if closing.code is not None:
+            await ws.close(code=closing.code)
+        elif request.transport is not None:
+            request.transport.abort()
         return ws
 
-    async def _write(self, socket: Socket) -> None:
-        seconds = self._world.settings.socket_seconds
+    async def _struck(self, request: web.Request, value: str) -> web.Response | None:
+        """The answer of a fault of the handshake, if one strikes."""
+        record = self._log.begin(iso(self._world.clock.wall_ms()), OPENING)
+        known = self._world.tokens.known(value)
+        record.contact_id = known.chat_id if known else None
+        context = {"contact": record.contact_id or ""}
+        fault = await strike(self._world.faults, OPENING, record, context)
+        if fault is None:
+            return None
+        if fault.kind in ("drop", "no_answer"):
+            return abandon(request)
+        record.status = int(fault.options.get("status", HANDSHAKE_ERRORS[fault.kind]))
+        return web.Response(status=record.status)
+
+    async def _write(self, socket: Socket) -> Closing:
+        """Send what is in the outbox, until the socket is to end."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._world.settings.socket_seconds):
                 while not isinstance(frame := await socket.outbox.get(), Closing):
                     await socket.ws.send_str(frame)
-            await _close(socket, frame.code)
         except TimeoutError:
-            await _close(socket, WSCloseCode.GOING_AWAY)
+            return Closing(WSCloseCode.GOING_AWAY)
         except ConnectionError:
-            return
+            return Closing()
+        return frame
 
     async def _read(self, socket: Socket) -> None:
         async for message in socket.ws:
@@ -224,10 +253,3 @@ class SocketHub:
         socket.subscribed = topic == "aws/subscribe"
         self._world.notify()
         return {"topic": topic, "content": {"status": "success", "topics": topics}}
-
-
-async def _close(socket: Socket, code: int | None) -> None:
-    if code is not None:
-        await socket.ws.close(code=code)
-    elif socket.transport is not None:
-        socket.transport.abort()
