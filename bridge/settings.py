@@ -375,6 +375,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         # Not chained: pydantic's error holds the values.
         raise SettingsError((*_explained(error), *others)) from None
+    if settings.initial_message and settings.connect_start_chat_url.get_secret_value():
+        # The template's Lambda drops it, and with it the customer's first words.
+        others.append(
+            "BRIDGE_INITIAL_MESSAGE: does not go with CONNECT_START_CHAT_URL, which does not pass "
+            "it on; remove one of them"
+        )
     if settings.slack_timeout_seconds >= settings.lease_seconds:
         # A post that outlives the lease could land after another replica looked for it.
         others.append(

@@ -297,3 +297,15 @@ class TestFile:
     def test_a_given_environment_leaves_it_alone(self) -> None:
         self.write(BRIDGE_REOPEN="never")
         assert load(LEAST).reopen == "ask"
+
+
+def test_a_slack_request_ends_before_the_lease() -> None:
+    (problem,) = problems(BRIDGE_SLACK_TIMEOUT_SECONDS="10", BRIDGE_LEASE_SECONDS="10")
+    assert problem.startswith("BRIDGE_SLACK_TIMEOUT_SECONDS: is not shorter than BRIDGE_LEASE")
+
+
+def test_an_initial_message_is_not_lost_behind_a_start_chat_url() -> None:
+    (problem,) = problems(
+        BRIDGE_INITIAL_MESSAGE="true", CONNECT_START_CHAT_URL="https://x.test/startChat"
+    )
+    assert problem.startswith("BRIDGE_INITIAL_MESSAGE: does not go with CONNECT_START_CHAT_URL")

@@ -161,8 +161,7 @@ def over(conversation: Conversation, event: ContactOver, now: float, policy: Pol
     if contact.connected or conversation.seen:
         left = conversation.phase is Phase.ENDING
         gone = ended(conversation, now, NoticeKind.ENDED if left else NoticeKind.MISSED)
-        missed = gone.missed or not left
-        return without_button(Decision(replace(gone, missed=missed), save=True))
+        return without_button(Decision(replace(gone, missed=True), save=True))
     # It died unconnected (after 5 minutes): nobody saw it, so another takes its place silently.
     attempts = conversation.attempts + 1
     opening = conversation.opening

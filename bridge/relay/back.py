@@ -162,6 +162,8 @@ async def _post(lane: Lane, outgoing: Outgoing, part: int, marked: bool) -> str:
             if isinstance(failure, Temporary) and failure.retry_after is not None:
                 kit.pace.hold(place, failure.retry_after)
             metrics.RETRIES.labels("slack", failure.call, type(failure).__name__.lower()).inc()
+            if isinstance(failure, Denied):
+                metrics.ALARMS.labels("slack_denied").inc()
             log.warning("post_retried", call=failure.call, code=failure.code, attempt=attempt)
             await kit.clock.sleep(delay)
 

@@ -41,8 +41,9 @@ class SlackHistory:
                 for incoming in self._taken(channel, [post]):
                     yield incoming
                 if post.get("reply_count"):
-                    async for incoming in self._replies(channel, str(post.get("ts")), since):
-                        yield incoming
+                    async for reply in self._replies(channel, str(post.get("ts")), since):
+                        if reply.ts != post.get("ts"):
+                            yield reply
 
     async def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:
         """Messages of one conversation after `since`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bridge.core.errors import Denied, Gone
 from bridge.slack.api import Api
+from bridge.slack.model import Json
 
 _ID = re.compile(r"[CG][A-Z0-9]{6,}\Z")
 
@@ -36,20 +37,22 @@ class Places:
         """
         if not self._names:
             return
+        for channel in await self._ours():
+            self.seen(str(channel.get("id") or ""), str(channel.get("name") or ""))
+
+    async def _ours(self) -> Sequence[Json]:
+        """Every channel that the bot is in; without `groups:read` the public ones."""
         try:
-            await self._list("public_channel,private_channel")
+            return await self._list("public_channel,private_channel")
         except Denied as refusal:
             if refusal.code != "missing_scope":
                 raise
-            # Without groups:read the bot serves public channels only.
-            await self._list("public_channel")
+            return await self._list("public_channel")
 
-    async def _list(self, types: str) -> None:
-        channels = await self._api.pages(
+    async def _list(self, types: str) -> Sequence[Json]:
+        return await self._api.pages(
             "users.conversations", "channels", types=types, exclude_archived=True, limit=200
         )
-        for channel in channels:
-            self.seen(str(channel.get("id") or ""), str(channel.get("name") or ""))
 
     @property
     def unresolved(self) -> frozenset[str]:
@@ -63,14 +66,7 @@ class Places:
     async def support_channels(self) -> Sequence[str]:
         """Ids of the support channels that the bot is in. Raises Failure."""
         if self._all:
-            channels = await self._api.pages(
-                "users.conversations",
-                "channels",
-                types="public_channel,private_channel",
-                exclude_archived=True,
-                limit=200,
-            )
-            return [str(channel.get("id")) for channel in channels if channel.get("id")]
+            return [str(channel.get("id")) for channel in await self._ours() if channel.get("id")]
         named = {channel for channel, name in self._known.items() if name in self._names}
         return sorted(named | self._ids)
 
@@ -82,6 +78,10 @@ class Places:
                 await self.name(channel)
             except Gone:
                 return
+            except Denied as refusal:
+                # A kind of channel whose names we may not read cannot be configured by name.
+                if refusal.code != "missing_scope":
+                    raise
 
     async def name(self, channel: str) -> str:
         """The channel's name without `#`. Raises Failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,8 +68,14 @@ def describe(error: BaseException) -> str:
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn every failure of Redis into StoreAway. Whether the call took effect is then unknown."""
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
         yield
     except (redis_errors.RedisError, OSError) as error:
         # `from None`: the cause's text may quote what was being stored.
         raise StoreAway(describe(error)) from None
+    # redis-py writes under asyncio.wait_for, which until Python 3.12 forgets that it was cancelled
+    # where the write ends at that moment: a task that is to stop would go on for ever.
+    if task and task.cancelling() > cancelled:
+        raise asyncio.CancelledError

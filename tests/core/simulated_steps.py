@@ -50,6 +50,14 @@ class World:
             self.entered.add(incoming.event.message.id)
         return intake
 
+    def die(self) -> None:
+        """The process is gone, and what only it knew."""
+        self.connect.drop_sockets()
+        state = self.store.load().conversation
+        known = {seen.id for seen in (*state.seen, *state.past_seen)}
+        for heard in self.heard_before_leaving.values():
+            heard &= known
+
     def leave(self, contact_id: str, seen: Iterable[str]) -> None:
         """DisconnectParticipant."""
         self.connect.contacts[contact_id].left = True

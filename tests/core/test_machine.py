@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
         self.world.change(split_limit=limit, reopen=reopen)
 
     def _restart(self) -> None:
-        self.world.connect.drop_sockets()
+        self.world.die()
         self.lane = SimLane(self.world)
 
     # --- time ------------------------------------------------------------------------------------
@@ -349,10 +349,12 @@ class Machine(RuleBasedStateMachine):
         required = [item for item in contact.items if item.kind in shown and not item.own]
         state = self.lane.conversation
         seen = {one.id for one in state.seen} | {one.id for one in state.past_seen}
-        if contact.left:
+        if self._is_continued(contact):
+            pass
+        elif contact.left:
             heard = self.world.heard_before_leaving[contact.id]
             required = [item for item in required if item.id in heard]
-        elif self._end_was_missed(contact) and not self._is_continued(contact):
+        elif self._end_was_missed(contact):
             required = [item for item in required if item.id in seen]
         for item in required:
             self._check_item(item)

@@ -31,7 +31,7 @@ class Storm:
             faults.weather = self._weather
 
     def _weather(self) -> Fault | None:
-        if self._chance.random() > 0.15:
+        if self._chance.random() > 0.25:
             return None
         return self._chance.choice(
             [
@@ -46,7 +46,7 @@ class Storm:
     async def rage(self) -> None:
         """Never ends."""
         while True:
-            await asyncio.sleep(self._chance.uniform(1.0, 40.0))
+            await asyncio.sleep(self._chance.uniform(0.2, 10.0))
             victim = self._chance.choice(self._alive)
             blow = self._chance.choice([self._kill, self._stop, self._outage, self._outage])
             await blow(victim)
@@ -73,7 +73,7 @@ class Storm:
             one.lifeline.redis = Redis.UP
 
 
-@pytest.mark.parametrize("seed", [8,82,164,245]+list(range(300,550)))
+@pytest.mark.parametrize("seed", range(200))
 async def test_a_storm(seed: int) -> None:
     async with a_world() as world:
         greet(world)
