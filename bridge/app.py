@@ -66,11 +66,28 @@ class Service:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run the service until `stop` is set. Raises CannotStart, or whatever ended it uninvited."""
-    async with running(settings) as service:
-        log.info("ready", port=service.port, transport=_transport(settings))
-        await service.run(stop)
+    async with AsyncExitStack() as stack:
+        service = await _started(stack, settings, stop)
+        if service is not None:
+            log.info("ready", port=service.port, transport=_transport(settings))
+            await service.run(stop)
         log.info("stopping")
     log.info("stopped")
+
+
+async def _started(
+    stack: AsyncExitStack, settings: Settings, stop: asyncio.Event
+) -> Service | None:
+    """The running service, or None where `stop` came first: a start may have to wait for Slack."""
+    starting = asyncio.create_task(stack.enter_async_context(running(settings)))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        starting.cancel()
+        stopped.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+    return None if starting.cancelled() else starting.result()
 
 
 @asynccontextmanager

@@ -218,8 +218,9 @@ def _direct_thread(event: Json, view: Viewpoint, ts: str, parent_ts: str) -> str
     )
     if not parent_ts:
         return ts if threaded else ""
-    # Someone answers one of our flat posts in a thread: it is still the flat conversation.
-    if not threaded and event.get("parent_user_id") == view.identity.bot_user_id:
+    # Someone answers one of our flat posts in a thread: it is still the flat conversation. (What
+    # stands under an agent's name has no user, so `parent_user_id` may name nobody.)
+    if not threaded and event.get("parent_user_id") != event.get("user"):
         return ""
     return parent_ts
 

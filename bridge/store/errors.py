@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import exceptions as redis_errors
 
@@ -69,13 +70,18 @@ def describe(error: BaseException) -> str:
 def translated() -> Iterator[None]:
     """Turn every failure of Redis into StoreAway. Whether the call took effect is then unknown."""
     task = asyncio.current_task()
-    cancelled = task.cancelling() if task else 0
+    before = task.cancelling() if task else 0
     try:
         yield
     except (redis_errors.RedisError, OSError) as error:
+        _obey(task, before)
         # `from None`: the cause's text may quote what was being stored.
         raise StoreAway(describe(error)) from None
-    # redis-py writes under asyncio.wait_for, which until Python 3.12 forgets that it was cancelled
-    # where the write ends at that moment: a task that is to stop would go on for ever.
-    if task and task.cancelling() > cancelled:
+    _obey(task, before)
+
+
+def _obey(task: asyncio.Task[Any] | None, before: int) -> None:
+    """redis-py writes under asyncio.wait_for, which until Python 3.12 forgets that it was cancelled
+    where the write ends at that moment: a task that is to stop would go on for ever."""
+    if task and task.cancelling() > before:
         raise asyncio.CancelledError

@@ -18,6 +18,7 @@ from bridge.core.events import (
     Listen,
     MessageSent,
     Post,
+    PostFailed,
     RetireButton,
     StartContact,
     Subscribed,
@@ -46,7 +47,9 @@ class SimChat:
         self.done = False
 
     def run(self) -> Steps[None]:
-        """Until the contact is over, through any number of sockets."""
+        """Until the contact is over, through any number of sockets. One that is connected before
+        it is stored could be forgotten in a crash."""
+        yield lambda: self.done or self._lane.stored == self.contact_id
         while not self.done:
             yield None
             try:
@@ -109,7 +112,8 @@ class SimLane:
         self.asides: deque[TellAgent] = deque()
         self.changed = False
         contact = self.conversation.contact
-        self._stored_contact = contact.contact_id if contact else ""
+        self.stored = contact.contact_id if contact else ""
+        """The contact that the store knows of."""
         self._settled: set[str] = set()
         self._writing = False
         self._tasks: dict[str, Task] = {}
@@ -160,6 +164,8 @@ class SimLane:
         return contact is not None and contact.contact_id == contact_id
 
     def apply(self, event: Event) -> Decision:
+        if isinstance(event, PostFailed):
+            self.world.note_failure(event, self.conversation.owed)
         decision = decide(self.conversation, event, self.world.slack.now, self.world.policy)
         if decision.conversation != self.conversation:
             self.conversation = decision.conversation
@@ -230,9 +236,7 @@ class SimLane:
             if sent:
                 self.world.settled.add(sent)
             yield None
-            # A contact that is connected before it is stored could be forgotten in a crash.
-            self._stored_contact = as_it_is.contact.contact_id if as_it_is.contact else ""
-            self.wake()
+            self.stored = as_it_is.contact.contact_id if as_it_is.contact else ""
             self.mark = None if unmark else self.mark
         if then is not Then.WAIT:
             for event_id in done:
@@ -253,10 +257,8 @@ class SimLane:
             match duty:
                 case StartContact():
                     self._ensure("start", start)
-                case Listen() if duty.contact.contact_id == self._stored_contact:
-                    self._listen(duty.contact.contact_id)
                 case Listen():
-                    pass
+                    self._listen(duty.contact.contact_id)
                 case Post():
                     self._ensure("back", back)
         if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):

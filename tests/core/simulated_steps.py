@@ -4,11 +4,10 @@ anything else can happen. A process that dies is one whose generators are not re
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import replace
 from typing import TypeVar
 
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
-from bridge.core.events import Incoming, Wrote
+from bridge.core.events import Incoming, PostFailed, Wrote
 from bridge.core.model import Outgoing, Policy, Sent
 from bridge.core.ports import Intake
 from tests.core.simulated_platforms import WORD, Faults, SimConnect, SimSlack, SimStore
@@ -50,22 +49,23 @@ class World:
             self.entered.add(incoming.event.message.id)
         return intake
 
+    def note_failure(self, event: PostFailed, owed: Iterable[Outgoing]) -> None:
+        """Slack refused a post for good."""
+        self.gone |= event.gone
+        self.unpostable |= {one.id: one for one in owed if event.gone or one.id in event.ids}
+
     def die(self) -> None:
         """The process is gone, and what only it knew."""
         self.connect.drop_sockets()
         state = self.store.load().conversation
         known = {seen.id for seen in (*state.seen, *state.past_seen)}
         for heard in self.heard_before_leaving.values():
-            heard &= known
+            heard.intersection_update(known)
 
     def leave(self, contact_id: str, seen: Iterable[str]) -> None:
         """DisconnectParticipant."""
         self.connect.contacts[contact_id].left = True
         self.heard_before_leaving.setdefault(contact_id, set(seen))
-
-    def change(self, **policy: object) -> None:
-        """Other settings, from the next decision on."""
-        self.policy = replace(self.policy, **policy)  # type: ignore[arg-type]  # typed by Policy
 
     def send(self, contact_id: str, text: str, token: str) -> Sent:
         """SendMessage. No word may arrive twice, or after its message was settled."""

@@ -380,9 +380,6 @@ def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
 
 def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]:
     gone = isinstance(failure, Gone)
-    lane.world.gone |= gone
-    lost = lane.conversation.owed if gone else (outgoing,)
-    lane.world.unpostable |= {one.id: one for one in lost}
     failed = PostFailed((outgoing.id,), failure.code, gone)
     # The state forgets the contact, so that has to be left before; and none may start meanwhile.
     yield from lane.conclude(failed, unmark=True, first=_end if gone else None)

@@ -204,12 +204,12 @@ class Machine(RuleBasedStateMachine):
     def past_chats_are_refused(self, refuses: bool) -> None:
         self.world.connect.refuses_past = refuses
 
-    @rule(limit=limits, reopen=reopens)
-    def process_dies(self, limit: int, reopen: Reopen) -> None:
-        """And starts again, with other settings perhaps."""
+    @rule(limit=limits)
+    def process_dies(self, limit: int) -> None:
+        """And starts again, with another limit perhaps."""
         self.crashed = True
         self._restart()
-        self.world.change(split_limit=limit, reopen=reopen)
+        self.world.policy = replace(self.world.policy, split_limit=limit)
 
     def _restart(self) -> None:
         self.world.die()

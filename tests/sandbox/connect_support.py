@@ -16,7 +16,9 @@ import botocore
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from typing_extensions import override
 
+from bridge.sandbox.connect.clock import Clock
 from bridge.sandbox.connect.server import ConnectSandbox
 from bridge.sandbox.connect.settings import Settings
 
@@ -51,6 +53,18 @@ def refused(code: str, status: int) -> Iterator[None]:
     response = caught.value.response
     assert response["Error"]["Code"] == code, response
     assert response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+class ShiftedClock(Clock):
+    """Monotonic time that a test moves on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0
+
+    @override
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
 
 
 class Stream:
@@ -223,9 +237,9 @@ class Connect:
 
 
 @asynccontextmanager
-async def running(settings: Settings | None = None) -> AsyncIterator[Connect]:
+async def running(clock: Clock | None = None) -> AsyncIterator[Connect]:
     """A sandbox on a free port, quick enough for tests, and its clients."""
-    sandbox = ConnectSandbox(settings or Settings(flow_seconds=0.01))
+    sandbox = ConnectSandbox(Settings(flow_seconds=0.01), clock)
     await sandbox.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as http:

@@ -35,6 +35,17 @@ async def test_the_flow_waits_for_the_customers_socket(connect: Connect) -> None
         assert contents(await chat.transcript()) == contents(seen)
 
 
+async def test_a_chat_stopped_before_its_flow_runs_never_greets(connect: Connect) -> None:
+    connect.settings.flow_seconds = 0.05
+    chat = await connect.chat()
+    async with chat.stream() as stream:
+        await connect.control("stop_contact", ContactId=chat.id)
+        assert contents(await stream.items(1)) == ["chat.ended"]
+        async with connect.talking():
+            pass  # The flow of a later chat ran, so this one's was due.
+        assert contents((await chat.show())["transcript"]) == ["chat.ended"]
+
+
 async def test_a_chat_that_nobody_connected_to_dies(connect: Connect) -> None:
     connect.settings.customer_connect_seconds = 0.02
     chat = await connect.chat()

@@ -6,7 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.sandbox.connect_support import BOTH, EVENT, Connect, contents, refused, running
+from tests.sandbox.connect_support import (
+    BOTH,
+    EVENT,
+    Connect,
+    ShiftedClock,
+    contents,
+    refused,
+    running,
+)
 
 DELIVERED = EVENT + "message.delivered"
 READ = EVENT + "message.read"
@@ -69,6 +77,18 @@ async def test_an_expired_token_is_renewed_by_a_new_connection(connect: Connect)
     await chat.desk("expire", what="participant_token")
     with refused("AccessDeniedException", 403):
         await chat.fresh_url()
+
+
+async def test_a_connection_token_lives_a_day_and_a_participant_token_longer() -> None:
+    clock = ShiftedClock()
+    async with running(clock) as connect:
+        chat = await connect.chat()
+        clock.ahead = 86_390
+        await chat.say("on the same day")
+        clock.ahead = 86_400
+        with refused("AccessDeniedException", 403):
+            await chat.say("a day later")
+        assert await chat.fresh_url()
 
 
 async def test_after_the_end_every_call_is_denied(connect: Connect) -> None:
@@ -288,3 +308,20 @@ async def test_times_grow_strictly_also_in_a_burst(connect: Connect) -> None:
     times = [each["AbsoluteTime"] for each in await chat.transcript()]
     assert times == sorted(set(times))
     assert {each["AbsoluteTime"] for each in sent} == set(times)
+
+
+async def test_a_connection_asks_for_something_that_there_is(connect: Connect) -> None:
+    token = (await connect.start())["ParticipantToken"]
+    for members in ({}, {"Type": ["WEBRTC_CONNECTION"]}, {"Type": ["TELEPATHY"]}):
+        with refused("ValidationException", 400):
+            await connect.participate(
+                "create_participant_connection", ParticipantToken=token, **members
+            )
+
+
+async def test_a_client_token_sends_an_event_once(connect: Connect) -> None:
+    async with connect.talking() as (chat, stream):
+        for _ in range(2):
+            await chat.call("send_event", ContentType=EVENT + "typing", ClientToken="t")
+        await chat.say("done typing")
+        assert contents(await stream.items(2)) == ["typing", "done typing"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from bridge.sandbox.connect.attachments import AttachmentStore
+from bridge.sandbox.connect.clock import Clock
 from bridge.sandbox.connect.cors import allow_origins, preflight
 from bridge.sandbox.connect.desk import Desk
 from bridge.sandbox.connect.files import FileServer
@@ -23,8 +24,8 @@ class ConnectSandbox:
     """Both Connect APIs, the participants' sockets, attachment URLs, the start chat API and the
     agent's desk on one port. All state is lost with the object."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.world = World(settings)
+    def __init__(self, settings: Settings | None = None, clock: Clock | None = None) -> None:
+        self.world = World(settings, clock)
         self.url = ""
         """Origin, once started, as in "http://127.0.0.1:8000"."""
         self._log = RequestLog()

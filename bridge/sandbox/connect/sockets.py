@@ -18,6 +18,7 @@ from bridge.sandbox.connect.requests import RequestLog
 from bridge.sandbox.connect.strikes import abandon, strike
 from bridge.sandbox.connect.wire import decode
 from bridge.sandbox.connect.world import World
+from bridge.sandbox.faults import Fault
 
 OPENING = "OpenSocket"
 """Name of the handshake, for faults and the request log."""
@@ -164,14 +165,18 @@ class SocketHub:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """GET /socket: one socket from opening to close."""
         value = request.query.get("token", "")
-        if refusal := await self._struck(request, value):
-            return refusal
-        token = self._world.tokens.valid(value, "socket_url")
-        chat = self._world.chat_of(token.chat_id) if token else None
-        if chat is None or chat.state == "ended":
-            return web.Response(status=403, text="Forbidden")
-        if len(self.of(chat)) >= self._world.settings.sockets_per_participant:
-            return web.Response(status=403, text="Forbidden")
+        record = self._log.begin(iso(self._world.clock.wall_ms()), OPENING)
+        known = self._world.tokens.known(value)
+        record.contact_id = known.chat_id if known else None
+        context = {"contact": record.contact_id or ""}
+        fault = await strike(self._world.faults, OPENING, record, context)
+        if fault is not None and fault.kind in ("drop", "no_answer"):
+            return abandon(request)
+        chat = self._admitted(value)
+        if fault is not None or chat is None:
+            record.status = _handshake_error(fault)
+            return web.Response(status=record.status)
+        record.status = 101
         ws = web.WebSocketResponse(timeout=CLOSE_SECONDS)
         await ws.prepare(request)
         socket = Socket(chat, ws)
@@ -196,19 +201,14 @@ class SocketHub:
             request.transport.abort()
         return ws
 
-    async def _struck(self, request: web.Request, value: str) -> web.Response | None:
-        """The answer of a fault of the handshake, if one strikes."""
-        record = self._log.begin(iso(self._world.clock.wall_ms()), OPENING)
-        known = self._world.tokens.known(value)
-        record.contact_id = known.chat_id if known else None
-        context = {"contact": record.contact_id or ""}
-        fault = await strike(self._world.faults, OPENING, record, context)
-        if fault is None:
+    def _admitted(self, value: str) -> Chat | None:
+        """The chat whose URL this is, if one more socket may open on it."""
+        token = self._world.tokens.valid(value, "socket_url")
+        chat = self._world.chat_of(token.chat_id) if token else None
+        if chat is None or chat.state == "ended":
             return None
-        if fault.kind in ("drop", "no_answer"):
-            return abandon(request)
-        record.status = int(fault.options.get("status", HANDSHAKE_ERRORS[fault.kind]))
-        return web.Response(status=record.status)
+        full = len(self.of(chat)) >= self._world.settings.sockets_per_participant
+        return None if full else chat
 
     async def _write(self, socket: Socket) -> Closing:
         """Send what is in the outbox, until the socket is to end."""
@@ -253,3 +253,9 @@ class SocketHub:
         socket.subscribed = topic == "aws/subscribe"
         self._world.notify()
         return {"topic": topic, "content": {"status": "success", "topics": topics}}
+
+
+def _handshake_error(fault: Fault | None) -> int:
+    if fault is None:
+        return 403
+    return int(fault.options.get("status", HANDSHAKE_ERRORS[fault.kind]))
