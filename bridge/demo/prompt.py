@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from bridge.demo.people import Customer, Desk, SandboxRefused
@@ -32,10 +33,13 @@ class Prompt:
         self._desk: Desk = stage.desk
         self._out = out
         self._shown: set[Line] = set()
+        self._before: set[str] = set()
+        """Contacts of the tour."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `quit`, the end of input, or `stop`."""
         self._customer.thread_ts = ""
+        self._before = {str(one["contact_id"]) for one in await self._desk.contacts()}
         self._out.write(HELP)
         self._out.flush()
         work = {asyncio.create_task(self._read()), asyncio.create_task(self._show())}
@@ -82,17 +86,16 @@ class Prompt:
                 self._out.write(HELP)
 
     async def _contact(self) -> str:
-        contacts = await self._desk.contacts()
-        if not contacts:
+        contacts = [str(one["contact_id"]) for one in await self._desk.contacts()]
+        if not contacts or contacts[-1] in self._before:
             raise SandboxRefused("there is no chat yet: write something with c")
-        return str(contacts[-1]["contact_id"])
+        return contacts[-1]
 
     async def _show(self) -> None:
         while True:
             lines = list(slack_lines(await self._customer.thread()))
-            if lines and (contacts := await self._desk.contacts()):
-                newest = str(contacts[-1]["contact_id"])
-                lines += connect_lines(await self._desk.transcript(newest))
+            with suppress(SandboxRefused):
+                lines += connect_lines(await self._desk.transcript(await self._contact()))
             for line in sorted(set(lines) - self._shown, key=lambda one: one.at):
                 where = "Slack   │" if line.left else "Connect │"
                 self._out.write(f"  {where} {line.text}\n")

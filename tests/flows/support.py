@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -330,14 +330,17 @@ def _carries_item(post: Json) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A running service and both its sides."""
+    """Both stand-ins, and the port where a service serves its probes."""
 
     pair: Sandbox
     session: aiohttp.ClientSession
     slack: Slack
     connect: Connect
-    port: int
-    """Where the service serves its probes."""
+    port: int = 0
+
+    def environment(self, folder: Path, **variables: str) -> dict[str, str]:
+        """What a service on these stand-ins is given. An empty variable counts as absent."""
+        return {**self.pair.environment, **QUICK, "BRIDGE_DATA_DIR": str(folder), **variables}
 
     def thread(self, channel: str = HELP, ts: str = "") -> Thread:
         """A thread, which the first message begins."""
@@ -359,23 +362,21 @@ class World:
 
 
 @asynccontextmanager
-async def stand_ins() -> AsyncIterator[tuple[Sandbox, aiohttp.ClientSession, Slack, Connect]]:
-    """Both stand-ins alone."""
+async def stand_ins() -> AsyncIterator[World]:
+    """Both stand-ins without a service."""
     async with sandbox() as pair, aiohttp.ClientSession() as session:
         slack, connect = Slack(session, pair.slack.url), Connect(session, pair.connect.url)
         # What is not acknowledged comes again soon, as often as the test lasts.
         await slack.patch("settings", retry_schedule=[0.3] * 100)
         await connect.patch("settings", flow_seconds=0.0, persistent_ready_seconds=0.0)
-        yield pair, session, slack, connect
+        yield World(pair, session, slack, connect)
 
 
 @asynccontextmanager
 async def bridge(folder: Path, **variables: str) -> AsyncIterator[World]:
-    """The service in this process, on stand-ins of its own. An empty variable counts as absent."""
-    async with stand_ins() as (pair, session, slack, connect):
-        environment = {**pair.environment, **QUICK, "BRIDGE_DATA_DIR": str(folder), **variables}
-        async with serving(environment) as port:
-            yield World(pair, session, slack, connect, port)
+    """The service in this process, on stand-ins of its own."""
+    async with stand_ins() as world, serving(world.environment(folder, **variables)) as port:
+        yield replace(world, port=port)
 
 
 @asynccontextmanager
@@ -389,3 +390,19 @@ async def serving(environment: Mapping[str, str]) -> AsyncIterator[int]:
         finally:
             stop.set()
             await working
+
+
+def programs_below(folder: Path) -> dict[int, str]:
+    """What runs with this folder, or one in it, as its own or among its arguments: names by pid.
+
+    (A process that nobody has waited for yet has neither.)
+    """
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                here = (entry / "cwd").resolve()
+                if here.is_relative_to(folder.resolve()) or str(folder) in " ".join(words[1:]):
+                    found[int(entry.name)] = words[0]
+    return found

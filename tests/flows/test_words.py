@@ -49,7 +49,7 @@ async def test_a_long_answer_is_posted_in_parts(tmp_path: Path) -> None:
 
 
 async def test_what_a_customer_types_is_what_the_agent_reads(tmp_path: Path) -> None:
-    typed = "<!channel> & <b>bold</b> <@U0SB000003> \\ `x < y` https://example.com/?a=1&b=2"
+    typed = "<!channel> & <b>bold</b> <@U9> \\ `x < y` https://example.com/?a=1&b=2"
     async with bridge(tmp_path) as world:
         thread = world.thread()
         await thread.talk()
@@ -149,9 +149,9 @@ async def test_receipts_that_are_refused_are_given_up(tmp_path: Path) -> None:
         fault = await world.connect.fault(
             "reject", "SendEvent", code="ConflictException", status=409
         )
-        await thread.say("Good morning")
+        await thread.write("Hello")
+        await thread.accepted()
         await world.connect.struck(fault)
-        await thread.say("Are you there?")
         await thread.complete()
         refused = [
             one

@@ -10,10 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from tests.flows.support import QUICK
+from tests.flows.support import QUICK, programs_below
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -139,22 +138,6 @@ class Service:
             self.program.stop()
         for pid in self.redis_pids():
             os.kill(pid, signal.SIGKILL)
-
-
-def programs_below(folder: Path) -> dict[int, str]:
-    """What runs with this folder, or one in it, as its own or among its arguments: names by pid.
-
-    (A process that nobody has waited for yet has neither.)
-    """
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                here = (entry / "cwd").resolve()
-                if here.is_relative_to(folder.resolve()) or str(folder) in " ".join(words[1:]):
-                    found[int(entry.name)] = words[0]
-    return found
 
 
 def environment_of(sandbox: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.support import Program, programs_below
+from tests.flows.support import programs_below
+from tests.process.support import Program
 
 pytestmark = pytest.mark.process
 

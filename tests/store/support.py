@@ -106,5 +106,5 @@ def wrote(
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
     """Wait until the condition holds; fail after the deadline."""
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # the condition lies in another process
+        while not await condition():  # the condition lies in another process
             await asyncio.sleep(0.01)

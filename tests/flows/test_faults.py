@@ -1,0 +1,215 @@
+"""Both platforms and the store misbehave; nothing is lost, doubled or out of order."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.flows.support import (
+    END_BUTTON,
+    WELCOME,
+    Json,
+    World,
+    bridge,
+    eventually,
+    programs_below,
+    serving,
+    stand_ins,
+)
+
+Fault = tuple[str, str, Json]
+AGAIN: Json = {"times": 2, "retry_after": 0.3}
+
+OF_CONNECT: list[Fault] = [
+    ("throttle", "SendMessage", AGAIN),
+    ("throttle", "StartChatContact", AGAIN),
+    ("throttle", "CreateParticipantConnection", AGAIN),
+    ("throttle", "GetTranscript", AGAIN),
+    ("error", "SendMessage", {"times": 2}),
+    ("error", "StartChatContact", {}),
+    ("error", "GetTranscript", {}),
+    ("drop", "SendMessage", {"times": 2}),
+    ("drop", "StartChatContact", {}),
+    ("no_answer", "StartChatContact", {}),
+    ("no_answer", "CreateParticipantConnection", {}),
+    ("duplicate_frames", "socket", {"times": 20}),
+    ("reorder_frames", "socket", {"times": 3, "seconds": 0.05}),
+    ("close", "socket", {"times": 3, "frames": 2}),
+    ("late_transcript", "socket", {"times": 2, "seconds": 0.5}),
+]
+OF_SLACK: list[Fault] = [
+    ("throttle", "chat.postMessage", AGAIN),
+    ("throttle", "users.info", AGAIN),
+    ("error", "chat.postMessage", {"times": 2}),
+    ("drop", "chat.postMessage", {"times": 2}),
+    ("no_answer", "chat.postMessage", {"times": 2, "skip": 1}),
+    ("internal_error_done", "chat.postMessage", {"skip": 2}),
+    ("truncate", "chat.postMessage", {"skip": 1}),
+    ("error", "users.info", {}),
+    ("error", "chat.getPermalink", {}),
+]
+
+
+def named(fault: Fault) -> str:
+    return f"{fault[0]}-{fault[1]}"
+
+
+@pytest.mark.parametrize("fault", OF_CONNECT, ids=named)
+async def test_connect_misbehaves(tmp_path: Path, fault: Fault) -> None:
+    kind, target, options = fault
+    async with bridge(tmp_path) as world:
+        struck = await world.connect.fault(kind, target, **options)
+        await conversation(world)
+        await world.connect.struck(struck)
+
+
+@pytest.mark.parametrize("fault", OF_SLACK, ids=named)
+async def test_slack_misbehaves(tmp_path: Path, fault: Fault) -> None:
+    kind, target, options = fault
+    async with bridge(tmp_path) as world:
+        struck = await world.slack.fault(kind, target, **options)
+        await conversation(world)
+        await world.slack.struck(struck)
+
+
+async def conversation(world: World) -> None:
+    """Opened, carried both ways, and complete."""
+    thread = world.thread()
+    await thread.write("Hello")
+    await thread.write("The light is red.")
+    await thread.accepted()
+    for number in range(3):
+        await thread.say(f"Question {number}?")
+        await thread.write(f"Answer {number}.")
+    await thread.complete()
+    assert len([one for one in await thread.contacts() if one["state"] != "ended"]) == 1
+    assert sum("connecting you" in told for told in await thread.told()) == 1
+
+
+# --- Connect -------------------------------------------------------------------------------------
+
+
+async def test_sent_unanswered_and_the_token_forgotten(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        await world.connect.patch("settings", client_token_seconds=0.0)
+        await world.connect.fault("no_answer", "SendMessage", times=2)
+        await thread.write("The light is red.")
+        await thread.write("It blinks.")
+        await thread.complete()
+
+
+async def test_an_expired_connection_token_is_renewed(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        await world.connect.do(thread.contact, "expire", what="connection_token")
+        await thread.write("The light is red.")
+        await thread.complete()
+
+
+async def test_what_was_said_while_the_socket_was_away(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        await world.connect.fault("lose_frames", "socket", times=2)
+        await thread.say("Lost on the way")
+        await thread.say("Lost, too")
+        await world.connect.do(thread.contact, "drop_sockets")
+        await thread.say("Said without a socket")
+        await thread.complete()
+
+
+async def test_a_start_chat_url_needs_no_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    async with stand_ins() as sides:
+        environment = sides.environment(tmp_path) | {
+            "CONNECT_START_CHAT_URL": f"{sides.connect.url}/startChat",
+            "CONNECT_INSTANCE_ID": "",
+            "CONNECT_CONTACT_FLOW_ID": "",
+            "AWS_REGION": "",
+            "AWS_ENDPOINT_URL_CONNECT": "",
+        }
+        await sides.connect.patch("settings", start_chat_instance_id="i", start_chat_flow_id="f")
+        async with serving(environment):
+            thread = sides.thread()
+            await thread.write("Hello")
+            [contact] = await eventually(sides.connect.contacts, len)
+            thread.contact = contact["contact_id"]
+            await thread.state("queued")
+            await sides.connect.do(thread.contact, "accept", name="Mina")
+            await thread.say("Good morning")
+            await thread.write("It blinks")
+            await thread.reaches_customer(WELCOME, "Good morning")
+            await thread.reaches_agent("Hello", "It blinks")
+
+
+# --- Slack ---------------------------------------------------------------------------------------
+
+
+async def test_events_by_http(tmp_path: Path) -> None:
+    async with bridge(tmp_path, SLACK_APP_TOKEN="") as world:
+        url = f"http://127.0.0.1:{world.port}/slack/events"
+        await world.slack.patch("settings", transport="http", request_url=url)
+        thread = world.thread()
+        await thread.talk()
+        await thread.press(END_BUTTON)
+        await thread.state("ended")
+        async with world.session.post(url, json={"type": "event_callback"}) as unsigned:
+            assert unsigned.status == 401
+
+
+async def test_slack_cuts_and_refreshes_its_sockets(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        await world.slack.post("drop_sockets", count=1)
+        await thread.write("One socket was cut")
+        await world.slack.post("disconnect", reason="refresh_requested")
+        await thread.write("Both were refreshed")
+        await thread.complete()
+
+
+# --- Redis ---------------------------------------------------------------------------------------
+
+
+async def test_redis_hangs_for_a_while(tmp_path: Path) -> None:
+    async with bridge(tmp_path, BRIDGE_LEASE_SECONDS="2") as world:
+        thread = world.thread()
+        await thread.talk()
+        redis = server(tmp_path)
+        os.kill(redis, signal.SIGSTOP)
+        try:
+            await thread.write("The light is red.")
+            await thread.say("Which lights are on?")
+            answer = await eventually(world.ready, lambda found: "redis" in found["reasons"])
+            assert answer["ready"] is False
+        finally:
+            os.kill(redis, signal.SIGCONT)
+        await thread.complete()
+        await eventually(world.ready, lambda found: found["ready"])
+
+
+async def test_redis_is_killed(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        first = server(tmp_path)
+        os.kill(first, signal.SIGKILL)
+        await thread.write("The light is red.")
+        await thread.say("Which lights are on?")
+        await thread.complete()
+        assert server(tmp_path) != first
+
+
+def server(folder: Path) -> int:
+    """The process of the private Redis."""
+    [pid] = [pid for pid, name in programs_below(folder).items() if "-server" in name]
+    return pid
