@@ -161,7 +161,7 @@ def over(conversation: Conversation, event: ContactOver, now: float, policy: Pol
     if contact.connected or conversation.seen:
         left = conversation.phase is Phase.ENDING
         gone = ended(conversation, now, NoticeKind.ENDED if left else NoticeKind.MISSED)
-        return without_button(Decision(replace(gone, missed=True), save=True))
+        return without_button(Decision(gone, save=True))
     # It died unconnected (after 5 minutes): nobody saw it, so another takes its place silently.
     attempts = conversation.attempts + 1
     opening = conversation.opening
@@ -180,9 +180,14 @@ def over(conversation: Conversation, event: ContactOver, now: float, policy: Pol
 
 
 def ended(
-    conversation: Conversation, now: float, kind: NoticeKind = NoticeKind.ENDED
+    conversation: Conversation,
+    now: float,
+    kind: NoticeKind = NoticeKind.ENDED,
+    *,
+    heard: bool = False,
 ) -> Conversation:
-    """The chat is over; what follows in the thread is a matter of BRIDGE_REOPEN."""
+    """The chat is over (`heard`: by chat.ended, which comes last, so that nothing of it was
+    missed); what follows in the thread is a matter of BRIDGE_REOPEN."""
     if conversation.phase not in LISTENING:
         return conversation
     contact = conversation.contact
@@ -202,7 +207,7 @@ def ended(
         held=tuple(held for held in conversation.held if held.id != carried),
         told=(),
         # What an earlier chat left unposted stays so until a transcript was read.
-        missed=conversation.missed and not conversation.seen,
+        missed=not heard if lived else conversation.missed,
         past_contact_id=lived.contact_id if lived else conversation.past_contact_id,
     )
     closed = owe(closed, Notice(f"ended:{conversation.generation}", kind))

@@ -324,7 +324,7 @@ class Conversation:
     past_contact_id: str = ""
     """The last contact that ended: what a new one continues."""
     missed: bool = False
-    """The chat that a new one continues ended while nobody listened."""
+    """Nobody heard the end of the chat that a new one continues."""
     last_ts: str = ""
     """Newest event of the thread that was settled."""
     last_post_ts: str = ""

@@ -44,7 +44,7 @@ def items_arrived(
     owing = replace(owing, seen=_look_back(owing.seen, fresh, policy))
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
-        return without_button(Decision(ended(owing, now), save=True))
+        return without_button(Decision(ended(owing, now, heard=True), save=True))
     return Decision(owing)
 
 

@@ -126,8 +126,8 @@ def _advance(lane: SimLane, head: Incoming | Wrote) -> Steps[bool]:
             case _:
                 pass
         if fact is not None:
+            _note_refusal(lane, event, fact)
             then = (yield from lane.conclude(fact, done)).then
-            _note_refusal(lane, event, fact, then)
     if then is Then.WAIT:
         return False
     if any(event_id in lane.waiting for event_id in done):
@@ -142,10 +142,9 @@ def _check_order(lane: SimLane, message: CustomerMessage) -> None:
     assert begun or not older, f"{message.id} goes before {older}"
 
 
-def _note_refusal(lane: SimLane, event: Event, fact: Event, then: Then) -> None:
-    if not isinstance(event, Wrote) or then is Then.WAIT:
-        return
-    if isinstance(fact, NoRoot) or (isinstance(fact, Identified) and not fact.profile.may_open):
+def _note_refusal(lane: SimLane, event: Event, fact: Event) -> None:
+    refused = isinstance(fact, Identified) and fact.opens and not fact.profile.may_open
+    if isinstance(event, Wrote) and (refused or isinstance(fact, NoRoot)):
         lane.world.refused.add(event.message.id)
 
 

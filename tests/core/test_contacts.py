@@ -8,6 +8,7 @@ import pytest
 
 from bridge.core.conversation import decide
 from bridge.core.events import (
+    AskedToEnd,
     AskedToReopen,
     ContactOver,
     ContactStarted,
@@ -339,3 +340,16 @@ def test_a_flow_that_ends_the_chat_at_once_is_an_end() -> None:
     assert over.past_contact_id == "c1"
     decision = decide(over, Wrote(wrote(100)), NOW, ALWAYS)
     assert decision.conversation.held == (wrote(100),)
+
+
+def test_a_start_that_was_called_off_hides_nothing_either() -> None:
+    again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
+    third = reopened(after(again, AskedToEnd("1003.000000", "U1"), Wrote(wrote(1001))))
+    assert third.past_seen == (Seen("i3", 3.0),)
+    assert third.missed
+
+
+def test_what_a_chat_brought_back_is_missed_no_more() -> None:
+    again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
+    caught_up = after(again, Subscribed(), arrived(item(4, past=True), item(9, ItemKind.ENDED)))
+    assert not reopened(caught_up).missed

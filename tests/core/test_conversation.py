@@ -276,3 +276,12 @@ def test_a_message_that_waited_for_a_chat_that_took_nothing_is_asked_about() -> 
     assert NoticeKind.ASK_REOPEN in notices(decision.conversation)
     fresh = last(over, Wrote(wrote(1001)), policy=ALWAYS)
     assert fresh.effects == (Identify("U1"),)
+
+
+@pytest.mark.parametrize("event", [MessageSent(wrote(1001), None), MessageFailed(wrote(1001), "x")])
+def test_a_held_message_that_went_or_cannot_go_is_held_no_more(
+    event: MessageSent | MessageFailed,
+) -> None:
+    held = after(ended(), Wrote(wrote(1001)), Wrote(wrote(1002)))
+    again = after(replace(opened(), held=held.held), event)
+    assert again.held == (wrote(1002),)

@@ -22,7 +22,7 @@ from bridge.sandbox.both import Sandbox, sandbox
 Json = dict[str, Any]
 T = TypeVar("T")
 
-PATIENCE = 8.0
+PATIENCE = 30.0
 QUICK: Mapping[str, str] = {
     "BRIDGE_HTTP_PORT": "0",
     "BRIDGE_SLACK_POSTS_PER_SECOND": "100",

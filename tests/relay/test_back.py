@@ -186,6 +186,23 @@ async def test_what_was_in_the_air_when_the_chat_ended_is_not_posted_again(world
     assert world.customer.words(id_) == ["one", "two", "three"]
 
 
+async def test_every_try_is_marked_anew(world: World) -> None:
+    """Who takes over waits for what may still come of the last try, not of the first."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 1.0
+    world.connect.says(A_PAGE)
+    await until(lambda: len(world.customer.words(id_)) == 1)
+    world.customer.faults.next("post", LOST, LOST)
+    world.customer.faults.next("post", LOST, late=12.0)
+    await until(lambda: world.customer.faults.calls["post"] == 5)  # the third try of part 2
+    await world.clock.sleep(1.0)
+    await first.stop(grace=0.0)
+    await world.replica()
+    await world.clock.sleep(60.0)
+    assert "".join(world.customer.words(id_)) == A_PAGE
+
+
 async def test_what_is_marked_is_completed_before_anything_else(world: World) -> None:
     first = await world.replica()
     id_ = await world.opened("hello")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
+from bridge.core.events import CredentialsRenewed
 from bridge.core.model import NoticeKind, Phase
 from tests.relay.play import POLICY, greet, play
 from tests.relay.virtual import until
@@ -97,6 +98,29 @@ async def test_a_message_to_the_customer_takes_two_round_trips(
         "store.settle",
     ]
     assert sent == ["EVALSHA", "EVALSHA"]
+
+
+async def test_no_write_carries_what_another_write_is_to_settle(world: World) -> None:
+    """Three writes queue: a post's, new credentials, a message's. A crash after the second must not
+    leave a state that knows of the message beside a lane that still holds it."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.seconds["store.settle"] = 2.0
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    replica.lane(id_).hear(CredentialsRenewed("new", 1.0))
+    await world.deliver(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    await world.clock.sleep(3.0)
+    await replica.kill()
+    kept = await world.kept(id_)
+    assert kept.conversation.contact is not None
+    assert kept.conversation.contact.connection_token == "new"
+    assert len(kept.lane) == 1
+    world.connect.forget_tokens()
+    await world.replica()
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there"]
 
 
 async def test_a_lane_survives_what_nobody_foresaw(

@@ -14,6 +14,7 @@ from tests.relay.world import World
 
 async def test_the_request_is_stored_before_it_goes_out(world: World) -> None:
     world.connect.faults.seconds["start"] = 10.0
+    world.customer.faults.seconds["post"] = 60.0  # its settling would store the request, too
     await world.replica()
     root = world.customer.opens("hello")
     await world.deliver(root)

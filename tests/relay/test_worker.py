@@ -209,6 +209,25 @@ async def test_what_another_owns_is_abandoned_whole(world: World) -> None:
     assert not first.worker.lanes
 
 
+async def test_no_lane_is_made_of_what_was_read_before_another_wrote(world: World) -> None:
+    """A place is lost while it is being read."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.seconds["store.load_place"] = 5.0
+    replica.worker._take_place(id_.place)
+    await world.clock.sleep(0.5)
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    replica.worker._lost(replica.lane(id_))
+    await world.clock.sleep(60.0)
+    await world.deliver(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    await world.settled(id_)
+    assert world.customer.words(id_) == ["one"]
+    assert world.connect.heard() == ["hello", "there"]
+
+
 async def test_a_place_nobody_owns_is_worked_by_one_only(world: World) -> None:
     first = await world.replica()
     root = world.customer.opens("hello")
@@ -223,6 +242,20 @@ async def test_a_place_nobody_owns_is_worked_by_one_only(world: World) -> None:
     assert world.connect.faults.calls["start"] == 2
     assert world.connect.faults.calls["send"] == 1
     assert world.customer.faults.calls["identify"] == 1
+
+
+async def test_a_place_nobody_owns_is_left_alone_until_it_is_claimed(world: World) -> None:
+    first = await world.replica()
+    world.connect.faults.seconds["start"] = 50.0
+    await world.deliver(world.customer.opens("hello"))
+    await until(lambda: world.connect.faults.calls["start"] == 1)
+    await first.kill()
+    second = await world.replica()
+    second.worker._claiming = True  # a claim that takes long
+    await world.clock.sleep(3 * LEASE)
+    assert not second.worker.lanes
+    second.worker._claiming = False
+    await until(lambda: world.connect.hears("hello"))
 
 
 async def test_what_slack_sent_while_nobody_was_there_is_read(world: World) -> None:
