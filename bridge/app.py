@@ -120,7 +120,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             redis_now=lease.redis_now,
             timing=_timing(settings),
         )
-        worker = Worker(kit, lease, clock, SlackHistory(api, view, places))
+        worker = Worker(
+            kit,
+            lease,
+            clock,
+            SlackHistory(api, view, places),
+            # Connect's quotas are the instance's: every replica keeps to its part.
+            on_replicas=lambda replicas: agent.set_share(1 / replicas),
+        )
         if not settings.redis_url.get_secret_value():
             await _insist("Redis", store.expel_others, clock)
         await _insist("Redis", worker.start, clock)

@@ -99,8 +99,8 @@ class Connection:
 class Credentials:
     """The secrets of one contact's customer, and every participant call made with them.
 
-    A 403 means an expired connection token or a contact that is over. It is renewed once; where
-    that is refused too, the contact is over: `on_over` is called and Gone is raised.
+    A 403 means an expired connection token or a contact that is over. Where a token that was fetched
+    after it is refused too, the contact is over: `on_over` is called and Gone is raised.
     """
 
     def __init__(
@@ -126,15 +126,16 @@ class Credentials:
         self, operation: str, body: Mapping[str, Any], urgency: Urgency = Urgency.WAITING
     ) -> dict[str, Any]:
         """One participant call with a valid connection token."""
-        token = await self._valid(urgency)
-        try:
-            return await self._api.participant(operation, token, body, urgency)
-        except Forbidden:
-            token = await self._renewed(token, urgency)
-        try:
-            return await self._api.participant(operation, token, body, urgency)
-        except Forbidden:
-            raise self._over(operation) from None
+        token, fresh = await self._valid(urgency), False
+        while True:
+            try:
+                return await self._api.participant(operation, token, body, urgency)
+            except Forbidden:
+                # One that a new socket brought along meanwhile may be older than the refusal, or
+                # may have made ours void: neither proves that the contact is over.
+                if fresh and token == self._token:
+                    raise self._over(operation) from None
+            token, fresh = await self._renewed(token, urgency)
 
     async def call_once(self, operation: str, body: Mapping[str, Any], urgency: Urgency) -> None:
         """A call that is not worth a renewal. Raises Forbidden, too."""
@@ -164,14 +165,17 @@ class Credentials:
         expired = self._expiry and self._clock.now() > self._expiry - _RENEW_BEFORE
         if self._token and not expired:
             return self._token
-        return await self._renewed(self._token, urgency)
+        token, _ = await self._renewed(self._token, urgency)
+        return token
 
-    async def _renewed(self, refused: str, urgency: Urgency) -> str:
-        """A token other than the refused one, fetched once for all who ask."""
+    async def _renewed(self, refused: str, urgency: Urgency) -> tuple[str, bool]:
+        """A token after the refused one, fetched once for all who ask; and whether it was fetched
+        just now."""
         async with self._renewal:
-            if self._token == refused:
+            fresh = self._token == refused
+            if fresh:
                 await self.connect(urgency)
-            return self._token
+            return self._token, fresh
 
     def _over(self, operation: str) -> Gone:
         self._on_over()

@@ -218,12 +218,13 @@ class Kept:
 class Renewal:
     """`held`: the lease was still ours. `pending`: places with events that wait. `alone`: seconds
     since any replica renewed before this one, so that nobody may have taken events in; 0 where none
-    ever did."""
+    ever did. `replicas`: how many live, this one included."""
 
     held: bool
     pending: tuple[Place, ...]
     redis_time: float
     alone: float = 0.0
+    replicas: int = 1
 
 
 class Store(Protocol):

@@ -28,12 +28,20 @@ _CLAIMED_AT_ONCE = 50
 
 
 class Worker:
-    """One replica's share of the work."""
+    """One replica's share of the work. `on_replicas` is told how many replicas share it."""
 
-    def __init__(self, kit: Kit, lease: Lease, clock: Clock, history: CustomerHistory) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        lease: Lease,
+        clock: Clock,
+        history: CustomerHistory,
+        on_replicas: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.lanes: dict[ConversationId, Lane] = {}
         self._kit = kit
         self._store: Store = kit.store
+        self._on_replicas = on_replicas
         self._lease = lease
         self._clock = clock
         self._catchup = CatchUp(history, self.accept, kit.clock)
@@ -180,6 +188,7 @@ class Worker:
         renewal = await self._store.renew()
         lapsed = self._lease.lived and not (self._lease.held and renewal.held)
         self._lease.renewed(sent_at, renewal)
+        self._on_replicas(renewal.replicas)
         if renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
         for place in renewal.pending:

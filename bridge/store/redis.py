@@ -245,11 +245,12 @@ class RedisStore:
 
     async def renew(self) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, before, *places = await self._renew(
+        held, time, before, replicas, *places = await self._renew(
             self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT
         )
         now, last = float(time), float(before)
-        return Renewal(held == 1, _places(places), now, max(now - last, 0.0) if last else 0.0)
+        alone = max(now - last, 0.0) if last else 0.0
+        return Renewal(held == 1, _places(places), now, alone, replicas)
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told

@@ -113,6 +113,30 @@ async def test_an_expired_connection_token_is_renewed(tmp_path: Path) -> None:
         await thread.complete()
 
 
+async def test_a_token_that_another_call_fetched_may_be_expired_too(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        fault = await world.connect.fault("delay", "SendMessage", seconds=1.6)
+        await thread.write("The light is red.")
+        await world.connect.struck(fault)
+        # The new socket brings a new token, while the message waits with the old one.
+        await world.connect.do(thread.contact, "drop_sockets")
+        before = len(await tokens(world))
+        await eventually(lambda: tokens(world), lambda found: len(found) > before)
+        await world.connect.do(thread.contact, "expire", what="connection_token")
+        await thread.complete()
+
+
+async def tokens(world: World) -> list[Json]:
+    """Every answered CreateParticipantConnection."""
+    return [
+        one
+        for one in await world.connect.requests()
+        if one["operation"] == "CreateParticipantConnection" and one["status"] == 200
+    ]
+
+
 async def test_what_was_said_while_the_socket_was_away(tmp_path: Path) -> None:
     async with bridge(tmp_path) as world:
         thread = world.thread()

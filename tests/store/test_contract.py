@@ -329,6 +329,34 @@ async def test_renewal_tells_whether_the_lease_was_held(backend: Backend) -> Non
     assert not (await store.renew()).held
 
 
+async def test_renewal_tells_how_many_replicas_live(backend: Backend) -> None:
+    one = await backend.replica("one")
+    assert (await one.renew()).replicas == 1
+    await backend.replica("two")
+    assert (await one.renew()).replicas == 2
+    await expire(backend, "two")
+    assert (await one.renew()).replicas == 1
+
+
+async def test_renewal_tells_how_long_nobody_renewed(backend: Backend) -> None:
+    one = await backend.replica("one")
+    first = await one.renew()
+    assert first.alone < 60
+    await backend.client().set("t:renewed", f"{first.redis_time - 100:.6f}")
+    assert 99 < (await one.renew()).alone < 160
+
+
+async def test_whoever_has_a_redis_to_himself_need_not_wait_for_dead_leases(
+    backend: Backend,
+) -> None:
+    dead = await backend.replica("dead")
+    await dead.accept(wrote(thread("C1")))
+    heir = await backend.replica("heir")
+    assert list(await heir.claim(10)) == []
+    await heir.expel_others()
+    assert list(await heir.claim(10)) == [place("C1")]
+
+
 async def test_renewal_tells_of_waiting_places_unless_they_are_a_living_replicas(
     backend: Backend,
 ) -> None:
