@@ -170,11 +170,6 @@ class Machine(RuleBasedStateMachine):
         self.world.connect.end_chat(self.live[index % len(self.live)])
         self._go_on(then)
 
-    @rule()
-    def unconnected_contacts_die(self) -> None:
-        for contact in self.world.connect.contacts.values():
-            contact.ended |= not contact.connected
-
     @precondition(lambda self: self.world.connect.in_flight)
     @rule(index=indices)
     def frame_arrives(self, index: int) -> None:
@@ -185,30 +180,39 @@ class Machine(RuleBasedStateMachine):
         if self.lane.chat and self.lane.chat.contact_id == contact_id:
             self.lane.chat.hear(items)
 
-    @rule()
-    def sockets_drop(self) -> None:
-        self.world.connect.drop_sockets()
-
     # --- trouble ---------------------------------------------------------------------------------
 
-    @rule(fault=faults)
-    def call_will_fail(self, fault: tuple[str, str]) -> None:
+    @rule(fault=faults, then=works)
+    def a_call_fails(self, fault: tuple[str, str], then: Work) -> None:
         self.world.faults.plan(*fault)
+        self._go_on(then)
 
-    @rule()
-    def client_tokens_are_forgotten(self) -> None:
-        self.world.connect.forget_tokens()
+    @rule(what=st.sampled_from(["sockets", "deaths", "tokens", "past"]))
+    def connect_has_a_moment(self, what: str) -> None:
+        connect = self.world.connect
+        match what:
+            case "sockets":
+                connect.drop_sockets()
+            case "deaths":
+                for contact in connect.contacts.values():
+                    contact.ended |= not contact.connected
+            case "tokens":
+                connect.forget_tokens()
+            case "past":
+                connect.refuses_past = not connect.refuses_past
+            case _:
+                raise AssertionError(what)
 
-    @rule(refuses=st.booleans())
-    def past_chats_are_refused(self, refuses: bool) -> None:
-        self.world.connect.refuses_past = refuses
-
-    @rule(limit=limits)
-    def process_dies(self, limit: int) -> None:
-        """And starts again, with another limit perhaps."""
+    @rule(limit=limits, forgotten=st.booleans(), then=works)
+    def process_dies(self, *, limit: int, forgotten: bool, then: Work) -> None:
+        """And starts again, with another limit perhaps, and perhaps so late that Connect does not
+        remember its ClientTokens."""
         self.crashed = True
         self._restart()
         self.world.policy = replace(self.world.policy, split_limit=limit)
+        if forgotten:
+            self.world.connect.forget_tokens()
+        self._go_on(then)
 
     def _restart(self) -> None:
         self.world.die()
