@@ -164,7 +164,7 @@ def test_exceptions_keep_their_messages_to_themselves(out: io.StringIO, name: st
     ],
 )
 def test_of_a_library_only_the_head_is_kept(out: io.StringIO, message: str, head: str) -> None:
-    logging.getLogger("slack_sdk.socket_mode").error(message)
+    logging.getLogger("a_library.part").error(message)
     assert [line["event"] for line in lines(out)] == [head]
 
 
