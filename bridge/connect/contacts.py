@@ -19,6 +19,8 @@ from bridge.core.ports import Clock
 
 log = logging.getLogger(__name__)
 
+_FRESH_REFUSED = 2
+"""One can expire, or be expired, while it is on its way; Connect still gives new ones then."""
 _RENEW_BEFORE = 60.0
 """Seconds before its expiry that a connection token is renewed, as Connect's own client does."""
 
@@ -99,8 +101,9 @@ class Connection:
 class Credentials:
     """The secrets of one contact's customer, and every participant call made with them.
 
-    A 403 means an expired connection token or a contact that is over. Where a token that was fetched
-    after it is refused too, the contact is over: `on_over` is called and Gone is raised.
+    A 403 means an expired connection token or a contact that is over. It is over, `on_over` is
+    called and Gone is raised where CreateParticipantConnection is refused too, or where tokens that
+    were fetched just now are.
     """
 
     def __init__(
@@ -127,13 +130,15 @@ class Credentials:
     ) -> dict[str, Any]:
         """One participant call with a valid connection token."""
         token, fresh = await self._valid(urgency), False
+        refused = 0
         while True:
             try:
                 return await self._api.participant(operation, token, body, urgency)
             except Forbidden:
                 # One that a new socket brought along meanwhile may be older than the refusal, or
                 # may have made ours void: neither proves that the contact is over.
-                if fresh and token == self._token:
+                refused += fresh and token == self._token
+                if refused >= _FRESH_REFUSED:
                     raise self._over(operation) from None
             token, fresh = await self._renewed(token, urgency)
 

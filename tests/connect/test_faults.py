@@ -235,6 +235,25 @@ async def test_a_token_is_renewed_before_it_expires(world: World) -> None:
     assert set(await world.desk.statuses("SendMessage", count=1)) == {200}
 
 
+DENIED = {"status": 403, "code": "AccessDeniedException", "message": "Access denied"}
+
+
+async def test_a_token_that_expires_on_its_way_is_no_end(world: World) -> None:
+    talk = await world.talk()
+    await world.desk.fault("reject", "SendMessage", times=2, **DENIED)
+    await talk.chat.send("one", "t-1")
+    assert await world.desk.heard(talk.id) == ["one"]
+    assert talk.listener.overs == 0
+
+
+async def test_tokens_that_are_refused_again_and_again_are(world: World) -> None:
+    talk = await world.talk()
+    await world.desk.fault("reject", "SendMessage", times=None, **DENIED)
+    with pytest.raises(Gone):
+        await talk.chat.send("one", "t-1")
+    assert talk.listener.overs == 1
+
+
 async def test_two_403_are_the_end(world: World) -> None:
     talk = await world.talk()
     for what in ("connection_token", "participant_token"):
