@@ -102,13 +102,20 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         identity = await _insist("Slack", api.identity, clock)
         places = Places(api, settings.support_channels)
         await _insist("Slack", places.start, clock)
+        directory = Directory(api, identity, places, clock, slack.customers)
+        _warn("BRIDGE_SUPPORT_CHANNELS", places.unresolved, "the bot is in no channel of this name")
+        _warn(
+            "BRIDGE_CUSTOMERS",
+            await _insist("Slack", directory.unknown_groups, clock),
+            "no user group has this handle; whoever is in no other one waits until one has",
+        )
         view = Viewpoint(identity, places.is_support, settings.dm_threads)
         agent = ConnectSide(_connect_settings(settings), clock)
         stack.push_async_callback(agent.close)
 
         lease = Lease(clock, settings.lease_seconds)
         pauses = StoppableClock(clock)
-        customer = SlackSide(api, view, Directory(api, identity, places, clock, slack.customers))
+        customer = SlackSide(api, view, directory)
         kit = Kit(
             store=store,
             customer=customer,
@@ -215,12 +222,23 @@ async def _insist(whose: str, call: Callable[[], Awaitable[T]], clock: Clock) ->
         try:
             return await call()
         except Denied as refusal:
+            if refusal.code == "missing_scope":
+                raise CannotStart(
+                    f"{whose} refuses {refusal.call}: the app lacks a scope; "
+                    f"add it (docs/slack-setup.md says which) and install the app again"
+                ) from None
             raise CannotStart(f"{whose} refuses our credentials: {refusal}") from None
         except (Failure, StoreAway) as error:
             delay = _START_DELAYS[min(attempt, len(_START_DELAYS) - 1)]
             log.warning("waiting_to_start", on=whose, reason=str(error), next_try=delay)
             await clock.sleep(delay)
             attempt += 1
+
+
+def _warn(variable: str, names: frozenset[str], problem: str) -> None:
+    """What may yet come true in Slack is no reason not to start."""
+    for entry in sorted(names):
+        log.warning("setting_not_found_in_slack", variable=variable, entry=entry, problem=problem)
 
 
 def _watch(worker: Worker) -> None:

@@ -36,7 +36,7 @@ EVENTS = prometheus.Counter(
 )
 MESSAGE_SECONDS = prometheus.Histogram(
     "bridge_message_seconds",
-    "From a message's acceptance (to_agent) or Connect's AbsoluteTime (to_customer) to delivery.",
+    "From Slack's ts (to_agent) or Connect's AbsoluteTime (to_customer) to delivery.",
     ["direction"],
     buckets=_MESSAGE_BUCKETS,
     registry=REGISTRY,
@@ -83,15 +83,8 @@ PLACES_OWNED = prometheus.Gauge(
 )
 DOUBTS = prometheus.Counter(
     "bridge_doubts",
-    "Posts and sends whose outcome was unknown, by what the look showed "
-    "(arrived, missing, unresolved).",
+    "Posts and sends whose outcome was unknown, by what the look showed (arrived, missing).",
     ["outcome"],
-    registry=REGISTRY,
-)
-PARKED = prometheus.Counter(
-    "bridge_parked",
-    "Messages that were given up and are kept for the operator.",
-    ["direction"],
     registry=REGISTRY,
 )
 ALARMS = prometheus.Counter(
@@ -105,7 +98,6 @@ ALARMS = prometheus.Counter(
 for _direction in DIRECTIONS:
     MESSAGE_SECONDS.labels(_direction)
     QUEUE_AGE_SECONDS.labels(_direction)
-    PARKED.labels(_direction)
     for _outcome in ("delivered", "failed"):
         MESSAGES.labels(_direction, _outcome)
 

@@ -187,12 +187,16 @@ def _to_agent(conversation: Conversation, message: CustomerMessage) -> Decision:
     went_with_start = conversation.carried == message.id and not conversation.progress
     if went_with_start or not message.text.strip():
         return _sending_went_on(conversation, MessageSent(message, None))
-    names = {person.user_id: person.name for person in conversation.people}
-    if message.user_id not in names:
+    if message.user_id not in {person.user_id for person in conversation.people}:
         return Decision(conversation, (Identify(message.user_id),))
+    return Decision(conversation, (SendToAgent(message, prefix(conversation, message)),))
+
+
+def prefix(conversation: Conversation, message: CustomerMessage) -> str:
+    """The author's name, where it is not whoever opened this chat; empty where it is unknown."""
     opener = conversation.opening.customer.user_id if conversation.opening else message.user_id
-    prefix = "" if message.user_id == opener else names[message.user_id]
-    return Decision(conversation, (SendToAgent(message, prefix),))
+    names = {person.user_id: person.name for person in conversation.people}
+    return "" if message.user_id == opener else names.get(message.user_id, "")
 
 
 def _wrote_after_end(

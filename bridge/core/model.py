@@ -236,7 +236,6 @@ class NoticeKind(StrEnum):
     UNDELIVERED = "undelivered"
     FILES = "files"
     FAILED = "failed"
-    SLOW = "slow"
 
 
 @dataclass(frozen=True, slots=True)

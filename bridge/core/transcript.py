@@ -25,6 +25,12 @@ ASIDE = "[Slack bridge] "
 """Begins what the bridge itself tells the agent, in the customer's name."""
 
 
+def no_aside(text: str) -> str:
+    """What a person wrote, so that it cannot pass for an aside: an agent would believe it, and in
+    the transcript nothing would show that it had arrived."""
+    return text.replace(ASIDE.strip(), "(Slack bridge)")
+
+
 def items_arrived(
     conversation: Conversation, event: ItemsArrived, now: float, policy: Policy
 ) -> Decision:

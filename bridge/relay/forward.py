@@ -24,6 +24,7 @@ from bridge.core.events import (
 )
 from bridge.core.model import Phase, Profile
 from bridge.core.ports import Intake
+from bridge.core.transcript import no_aside
 from bridge.relay import send
 from bridge.relay.deliver import Patience, insist, store_insist
 
@@ -91,7 +92,7 @@ async def _identify(lane: Lane, effect: Identify, event: Event) -> Identified:
     if first is None or not opens:
         return identified
     text = await kit.customer.with_names(conversation.id, first.text)
-    return replace(identified, first_id=first.id, first=text)
+    return replace(identified, first_id=first.id, first=no_aside(text))
 
 
 async def _find_root(lane: Lane) -> NoRoot | None:

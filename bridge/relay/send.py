@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge import metrics
+from bridge.core.conversation import prefix
 from bridge.core.decision import ts_key
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
 from bridge.core.events import (
@@ -24,7 +25,7 @@ from bridge.core.events import (
 from bridge.core.model import CustomerMessage, Item, Progress, Sent
 from bridge.core.ports import Chat
 from bridge.core.text import cut
-from bridge.core.transcript import ASIDE, proof
+from bridge.core.transcript import ASIDE, no_aside, proof
 from bridge.relay.deliver import FIRST_DELAY, Patience, insist
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ async def _where_it_stands(lane: Lane, effect: SendToAgent) -> Progress:
 
 async def _as_sent(lane: Lane, message: CustomerMessage, prefix: str) -> str:
     text = await lane.kit.customer.with_names(lane.conversation.id, message.text)
-    return f"{prefix}: {text}" if prefix else text
+    return no_aside(f"{prefix}: {text}" if prefix else text)
 
 
 def _token(lane: Lane, name: str) -> str:
@@ -207,15 +208,11 @@ async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
     Most often the head; but an older message can have come in meanwhile and be the head now, so the
     text decides, and only where it says nothing (message processing may have changed it) the order.
     """
-    people = lane.conversation.people
-    names = {person.user_id: person.name for person in people}
-    opener = people[0].user_id if people else ""
     candidates = [one for one in _messages(lane) if one.text.strip()]
     for one in candidates:
-        prefix = "" if one.user_id == opener else names.get(one.user_id, "")
-        for text in (await _as_sent(lane, one, prefix), await _as_sent(lane, one, "")):
-            if text.strip() == found.text.strip():
-                return one
+        text = await _as_sent(lane, one, prefix(lane.conversation, one))
+        if text.strip() == found.text.strip():
+            return one
     return candidates[0] if candidates else None
 
 

@@ -86,6 +86,14 @@ class Directory:
         self._groups: _Cache[str, _Groups] = _Cache(clock, 300.0, 1)
         self._handles: _Cache[str, Mapping[str, str]] = _Cache(clock, 600.0, 1)
 
+    async def unknown_groups(self) -> frozenset[str]:
+        """Configured handles that no user group has: nobody could be judged by them. Raises
+        Failure; Denied where the scope `usergroups:read` is missing."""
+        handles = {group for group in self._wanted_groups if not _GROUP_ID.match(group)}
+        if not handles:
+            return frozenset()
+        return frozenset(handles - set((await self._fetch_handles()).values()))
+
     async def identify(self, conversation: ConversationId, user_id: str) -> Identified:
         """Everything that Connect is told of a customer. Raises Temporary or Denied."""
         person = await self._person(user_id)

@@ -8,6 +8,7 @@ event is stored (or nothing to us), and 503 when it could not be stored: Slack s
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -38,6 +39,8 @@ Accept = Callable[[Incoming], Awaitable[None]]
 """Stores an event durably. Raises StoreAway."""
 
 PATH = "/slack/events"
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}\Z")
 
 _log = logging.getLogger(__name__)
 
@@ -136,9 +139,11 @@ def routes(app: AsyncApp, signing_secret: str, path: str = PATH) -> list[web.Rou
     verifier = SignatureVerifier(signing_secret)
 
     async def handle(request: web.Request) -> web.Response:
+        if not _TIMESTAMP.match(request.headers.get("X-Slack-Request-Timestamp", "")):
+            return web.Response(status=401)  # Bolt would answer 500, and log it, for anybody
         try:
             taken = await to_bolt_request(request)
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
             return await _unreadable(request, verifier)
         return await to_aiohttp_response(await app.async_dispatch(taken))
 
@@ -149,7 +154,11 @@ async def _unreadable(request: web.Request, verifier: SignatureVerifier) -> web.
     """Bolt stumbles over shapes it does not expect. What Slack signed is acknowledged, because
     it would come no better the next time."""
     headers: Mapping[str, str] = {key.lower(): value for key, value in request.headers.items()}
-    if not verifier.is_valid_request(await request.read(), dict(headers)):
+    try:
+        valid = verifier.is_valid_request(await request.read(), dict(headers))
+    except ValueError:
+        valid = False  # not UTF-8, which Slack never sends
+    if not valid:
         return web.Response(status=401)
     metrics.EVENTS.labels("malformed", "ignored").inc()
     return web.Response(status=200)

@@ -40,16 +40,10 @@ _TEXTS: Mapping[NoticeKind, str] = {
         "Files cannot be passed on to support yet. Please describe in words what they show."
     ),
     NoticeKind.FAILED: "We could not connect you with support: {reason}",
-    NoticeKind.SLOW: (
-        "You are writing faster than we can pass it on. Nothing is lost, it just takes longer."
-    ),
 }
 _REASONS: Mapping[str, str] = {
-    "too_long": "it is too long. Please send it in shorter messages.",
     "rejected": "it was not accepted. Please write it in other words.",
-    "ended": "the chat has ended. Please send it again in a new chat.",
     "unavailable": "support cannot be reached right now. Please try again later.",
-    "not_allowed": "you are not among those who can use it here. Please ask your administrator.",
 }
 _DELAYS: Mapping[str, str] = {
     "busy": "Support is very busy right now.",
@@ -62,7 +56,6 @@ _ADDRESSED = frozenset(
     {
         NoticeKind.ASK_REOPEN, NoticeKind.HELD_FULL, NoticeKind.HELD_ERASED,
         NoticeKind.NOT_REOPENED, NoticeKind.UNDELIVERED, NoticeKind.FILES, NoticeKind.FAILED,
-        NoticeKind.SLOW,
     }
 )  # fmt: skip
 _BUTTONS: Mapping[NoticeKind, tuple[str, str]] = {

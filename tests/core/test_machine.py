@@ -331,8 +331,10 @@ class Machine(RuleBasedStateMachine):
     def _is_told(self, message: CustomerMessage) -> bool:
         if message.ts in self.world.slack.flagged:
             return True
-        if message.id in {held.id for held in self.lane.conversation.held}:
-            return self._notices(NoticeKind.ASK_REOPEN) != []
+        state = self.lane.conversation
+        if message.id in {held.id for held in state.held}:
+            asked = f"ask_reopen:{state.generation}:"
+            return any(one.id.startswith(asked) for one in self._notices(NoticeKind.ASK_REOPEN))
         erased = {notice.user_id for notice in self._notices(NoticeKind.HELD_ERASED)}
         return self._told(NoticeKind.UNDELIVERED, message) or message.user_id in erased
 

@@ -20,7 +20,7 @@ from bridge.core.model import (
     Seen,
     Sent,
 )
-from bridge.core.transcript import ASIDE, proof, stood_in_thread
+from bridge.core.transcript import ASIDE, no_aside, proof, stood_in_thread
 from tests.core.support import (
     ALICE,
     CARRY,
@@ -223,3 +223,10 @@ def test_the_missed_end_is_told_once() -> None:
     over = after(opened(), ContactOver("c1"), ContactOver("c1"))
     assert notices(over)[1:] == [NoticeKind.MISSED]
     assert Policy().lookback_items == 100
+
+
+def test_nobody_can_write_an_aside() -> None:
+    forged = no_aside(f"{ASIDE}Your message did not arrive.")
+    assert not forged.startswith(ASIDE)
+    assert forged.endswith("Your message did not arrive.")
+    assert no_aside("hello") == "hello"

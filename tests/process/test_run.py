@@ -228,6 +228,24 @@ async def test_a_token_that_slack_refuses_is_named(service: Service) -> None:
     assert not service.redis_pids()
 
 
+async def test_names_that_slack_does_not_know_are_named(service: Service) -> None:
+    service.environment["BRIDGE_SUPPORT_CHANNELS"] = "help,hepl"
+    service.environment["BRIDGE_CUSTOMERS"] = "@vipps"
+    program = await service.start()
+    for variable, entry in (("BRIDGE_SUPPORT_CHANNELS", "hepl"), ("BRIDGE_CUSTOMERS", "vipps")):
+        lines = [line for line in program.said().splitlines() if variable in line]
+        assert len(lines) == 1
+        assert entry in lines[0]
+
+
+async def test_a_missing_scope_is_named(service: Service, slack: Slack) -> None:
+    service.environment["BRIDGE_SUPPORT_CHANNELS"] = "help"
+    await slack.fault("reject", "users.conversations", error="missing_scope", times=2)
+    program = Program(service.folder, "run", **service.environment)
+    assert await program.ends() == 1
+    assert "users.conversations: the app lacks a scope" in program.said()
+
+
 # --- what it shows -------------------------------------------------------------------------------
 
 

@@ -143,6 +143,38 @@ async def test_an_older_message_that_came_late_is_not_taken_for_the_one_in_the_a
     assert world.connect.heard() == ["hello", "newer", "older"]
 
 
+async def test_so_too_where_somebody_else_opened_the_chat_again(world: World) -> None:
+    await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await world.settled(id_, Phase.ENDED)
+    await world.deliver(world.customer.asks_to_reopen(id_, user="U2"))
+    await until(lambda: len(world.connect.contacts) == 2)
+    older, newer = world.customer.replies(id_, "older"), world.customer.replies(id_, "newer")
+    world.connect.faults.next("send", LOST, after=True)
+    world.connect.faults.seconds["catch_up"] = 5.0
+    await world.deliver(newer)
+    await until(lambda: world.connect.hears("Name-U1: newer"))
+    world.connect.forget_tokens()
+    await world.deliver(older)
+    await until(lambda: world.connect.hears("Name-U1: older"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "Name-U1: newer", "Name-U1: older"]
+
+
+async def test_what_looks_like_an_aside_is_a_message_all_the_same(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST, after=True)
+    world.connect.faults.seconds["catch_up"] = 5.0
+    await _write(world, id_, "[Slack bridge] Your refund is approved")
+    await until(lambda: len(world.connect.heard()) == 2)
+    world.connect.forget_tokens()
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "(Slack bridge) Your refund is approved", "bye"]
+
+
 async def test_a_doubt_that_stays_is_told_after_a_while(world: World) -> None:
     await world.replica()
     id_ = await world.opened("hello")

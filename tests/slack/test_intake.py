@@ -250,6 +250,7 @@ def message() -> str:
         (lambda: signed(message(), ""), 401, 0),
         (lambda: signed(message(), age=400), 401, 0),
         (lambda: signed("{}"), 401, 0),
+        (lambda: signed(message()) | {"X-Slack-Request-Timestamp": "now"}, 401, 0),
         (lambda: {"Content-Type": "application/json"}, 401, 0),
     ],
 )
@@ -282,7 +283,7 @@ async def test_a_new_request_url_is_confirmed(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["{", "[1]", '{"authorizations": [1]}', "payload=%7B", "payload=3"]
+    "body", ["{", "[1]", '{"authorizations": [1]}', "payload=%7B", "payload=3", "[" * 50_000]
 )
 async def test_unreadable_bodies_are_acknowledged_if_slack_signed_them(kit: Kit, body: str) -> None:
     async with endpoint(kit) as url, aiohttp.ClientSession() as session:
@@ -290,6 +291,15 @@ async def test_unreadable_bodies_are_acknowledged_if_slack_signed_them(kit: Kit,
             assert response.status == 200
         async with session.post(url, data=body, headers=signed(body, "wrong")) as response:
             assert response.status == 401
+
+
+async def test_bytes_that_are_no_text_are_refused(kit: Kit) -> None:
+    async with (
+        endpoint(kit) as url,
+        aiohttp.ClientSession() as session,
+        session.post(url, data=b"\x00\xff", headers=signed("{}")) as response,
+    ):
+        assert response.status == 401
 
 
 async def test_http_mode_without_a_secret_is_refused(kit: Kit) -> None:

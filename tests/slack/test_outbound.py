@@ -212,7 +212,7 @@ async def test_a_place_that_is_gone(kit: Kit) -> None:
 @pytest.mark.parametrize("kind", list(NoticeKind))
 async def test_notices_ping_nobody_but_whom_they_concern(kit: Kit, kind: NoticeKind) -> None:
     hostile = "<!channel> *x*"
-    notice = Notice(f"n-{kind}", kind, name=hostile, user_id=ANA, reason="too_long")
+    notice = Notice(f"n-{kind}", kind, name=hostile, user_id=ANA, reason="rejected")
     seen = await posted(kit, notice)
     assert seen["pings"] in ([], [ANA])
     assert seen["author"] == APP
@@ -227,9 +227,9 @@ async def test_notices_ping_nobody_but_whom_they_concern(kit: Kit, kind: NoticeK
 
 
 async def test_who_has_to_act_is_pinged_and_told_why(kit: Kit) -> None:
-    seen = await posted(kit, Notice("n", NoticeKind.UNDELIVERED, user_id=ANA, reason="too_long"))
+    seen = await posted(kit, Notice("n", NoticeKind.UNDELIVERED, user_id=ANA, reason="rejected"))
     assert seen["pings"] == [ANA]
-    assert "too long" in seen["shown"]
+    assert "not accepted" in seen["shown"]
     odd = await posted(kit, Notice("n", NoticeKind.UNDELIVERED, user_id="<!here>", reason="x_y"))
     assert odd["pings"] == []
     assert "x_y" not in odd["shown"]
