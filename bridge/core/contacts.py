@@ -41,9 +41,17 @@ def identified(conversation: Conversation, event: Identified, policy: Policy) ->
         return Decision(with_person(conversation, profile.user_id, profile.name, policy))
     known = profile.user_id in {person.user_id for person in conversation.people}
     if not profile.may_open and not known:
-        drop = Then.FORGET if conversation.phase is Phase.NEW else Then.SETTLE
-        return Decision(conversation, then=drop)
+        return _refused(conversation, event)
     return _open(conversation, event, policy)
+
+
+def _refused(conversation: Conversation, event: Identified) -> Decision:
+    if event.addressed:
+        user_id = event.profile.user_id
+        no = Notice(f"not_allowed:{user_id}", NoticeKind.NOT_ALLOWED, user_id=user_id)
+        return Decision(owe_once(conversation, no), then=Then.SETTLE)
+    drop = Then.FORGET if conversation.phase is Phase.NEW else Then.SETTLE
+    return Decision(conversation, then=drop)
 
 
 def _open(conversation: Conversation, event: Identified, policy: Policy) -> Decision:

@@ -262,7 +262,7 @@ def _asked_to_end(
     if conversation.phase is Phase.OPENING and not conversation.contact:
         # A start that is in the air needs no cure: a contact that nobody connects to reaches no
         # flow and no agent, and dies by itself after 5 minutes (Administrator Guide).
-        cancelled = contacts.given_up(conversation, now, NoticeKind.ENDED)
+        cancelled = contacts.given_up(conversation, now, NoticeKind.CANCELLED)
         return replace(cancelled, then=Then.SETTLE, save=False)
     if not conversation.contact:
         return Decision(conversation, then=Then.SETTLE)

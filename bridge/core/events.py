@@ -88,6 +88,8 @@ class Identified:
     opens: bool = True
     """Asked in order to open a chat. False: only for the name, in a chat that was open then and
     may have ended since."""
+    addressed: bool = False
+    """They turned to us (a mention, a flat DM, the button), and are owed an answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,12 +229,19 @@ class NoticeKind(StrEnum):
     ENDED = "ended"
     MISSED = "missed"
     """Ended while we were away: what was written meanwhile may be missing."""
+    CANCELLED = "cancelled"
+    """The customer ended the chat before it began."""
     ASK_REOPEN = "ask_reopen"
     HELD_FULL = "held_full"
     HELD_ERASED = "held_erased"
     NOT_REOPENED = "not_reopened"
     UNDELIVERED = "undelivered"
     FILES = "files"
+    """The customer's files did not go."""
+    AGENT_FILES = "agent_files"
+    """Files that an agent sent."""
+    NOT_ALLOWED = "not_allowed"
+    """Somebody whom BRIDGE_CUSTOMERS leaves out asked for a chat."""
     FAILED = "failed"
 
 
@@ -252,6 +259,8 @@ class Notice:
     """The message it concerns."""
     reason: str = ""
     """A code of the reasons that `slack/notices` puts in words."""
+    files: str = field(default="", repr=False)
+    """Names of the files it is about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bridge.core.contacts import ended
 from bridge.core.decision import Decision, owe, without_button
-from bridge.core.events import ItemsArrived
+from bridge.core.events import ItemsArrived, TellAgent
 from bridge.core.model import (
     AgentMessage,
     Conversation,
@@ -51,7 +51,12 @@ def items_arrived(
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
         return without_button(Decision(ended(owing, now, heard=True), save=True))
-    return Decision(owing)
+    asides = [
+        TellAgent(contact, item.id, "files")
+        for item in fresh
+        if item.kind is ItemKind.ATTACHMENT and item.role == "AGENT" and not item.past
+    ]
+    return Decision(owing, tuple(asides))
 
 
 def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
@@ -88,11 +93,13 @@ def _own_words(item: Item) -> bool:
 def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
     if item.own or (item.past and not _was_missed(conversation, item)):
         return None
+    # A flow has no name of its own: Connect calls it SYSTEM_MESSAGE.
+    name = "" if item.role == "SYSTEM" else item.name
     match item.kind:
-        case ItemKind.MESSAGE | ItemKind.ATTACHMENT:
-            # A flow has no name of its own: Connect calls it SYSTEM_MESSAGE.
-            name = "" if item.role == "SYSTEM" else item.name
+        case ItemKind.MESSAGE:
             return AgentMessage(item.id, name, item.text, item.markdown, item.time)
+        case ItemKind.ATTACHMENT:
+            return Notice(item.id, NoticeKind.AGENT_FILES, name=name, files=item.text)
         case ItemKind.JOINED if item.role == "AGENT" and not item.past:
             return Notice(item.id, NoticeKind.JOINED, name=item.name)
         case ItemKind.TRANSFERRED if not item.past:

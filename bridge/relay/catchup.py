@@ -15,6 +15,8 @@ from bridge.relay.deliver import Patience, insist, store_insist
 log = structlog.get_logger(__name__)
 
 _PATIENCE = Patience(6 * 3600.0)
+_TAKING_UP = 600.0
+"""Seconds in which replicas that start take up what they find."""
 _CLOCKS_APART = 60.0
 """Seconds by which Slack's clock, Redis' and ours may differ, generously."""
 
@@ -32,17 +34,19 @@ class CatchUp:
         self._accept = accept
         self._clock = clock
         self._since = ""
+        self._until = float("-inf")
         # One read at a time: Slack allows about 50 a minute, to some apps one.
         self._reading = asyncio.Lock()
 
     @property
     def needed(self) -> bool:
-        """Whether there was a gap in this process's life, or before it."""
-        return bool(self._since)
+        """Whether a gap was found so lately that conversations taken up now have it, too."""
+        return self._clock.boottime() < self._until
 
     def gap(self, since: float) -> None:
         """Nobody took events in after `since` (Unix seconds)."""
         self._since = f"{since - _CLOCKS_APART:.6f}"
+        self._until = self._clock.boottime() + _TAKING_UP
 
     async def channels(self) -> None:
         """Take in what was written in the support channels."""

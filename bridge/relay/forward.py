@@ -88,6 +88,8 @@ async def _identify(lane: Lane, effect: Identify, event: Event) -> Identified:
         identified = Identified(Profile(effect.user_id, effect.user_id))
     opens = conversation.phase in (Phase.NEW, Phase.ENDED)
     first = event.message if isinstance(event, Wrote) else None
+    addressed = first is None or first.mention or conversation.id.flat
+    identified = replace(identified, addressed=addressed)
     first = conversation.held[0] if conversation.held else first
     if first is None or not opens:
         return identified

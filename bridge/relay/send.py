@@ -234,6 +234,7 @@ def _done(lane: Lane, message: CustomerMessage) -> list[str]:
 
 _ASIDES = {
     "gone": "Your message did not arrive: the customer's Slack channel is gone.",
+    "files": "Your file did not arrive: files do not reach the customer in Slack yet.",
     "denied": "Your message did not arrive: Slack refuses the bridge's access.",
 }
 

@@ -20,6 +20,9 @@ _TEXTS: Mapping[NoticeKind, str] = {
         "This chat ended while our connection was down. Something that was written in the last "
         "minutes may be missing here."
     ),
+    NoticeKind.CANCELLED: (
+        "You ended the chat before it began. What is marked here was not passed on to support."
+    ),
     NoticeKind.ASK_REOPEN: (
         "This chat has ended. Your message is kept: do you want to start a new chat with it?"
     ),
@@ -39,6 +42,8 @@ _TEXTS: Mapping[NoticeKind, str] = {
     NoticeKind.FILES: (
         "Files cannot be passed on to support yet. Please describe in words what they show."
     ),
+    NoticeKind.AGENT_FILES: "{name} sent a file that cannot be shown here yet: {files}",
+    NoticeKind.NOT_ALLOWED: "Sorry, support in this workspace is not open to you from here.",
     NoticeKind.FAILED: "We could not connect you with support: {reason}",
 }
 _REASONS: Mapping[str, str] = {
@@ -56,6 +61,7 @@ _ADDRESSED = frozenset(
     {
         NoticeKind.ASK_REOPEN, NoticeKind.HELD_FULL, NoticeKind.HELD_ERASED,
         NoticeKind.NOT_REOPENED, NoticeKind.UNDELIVERED, NoticeKind.FILES, NoticeKind.FAILED,
+        NoticeKind.NOT_ALLOWED,
     }
 )  # fmt: skip
 _BUTTONS: Mapping[NoticeKind, tuple[str, str]] = {
@@ -70,6 +76,7 @@ def words(notice: Notice) -> str:
     return _TEXTS[notice.kind].format(
         name=notice.name.strip() or _SOMEONE,
         reason=_REASONS.get(notice.reason, _ANY_REASON),
+        files=notice.files,
         delay=_DELAYS.get(notice.reason, _DELAYS["trouble"]),
     )
 

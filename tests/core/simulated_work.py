@@ -277,6 +277,9 @@ def _look(lane: SimLane) -> Steps[None]:
     except Gone:
         yield from _over(lane, contact)
         return
+    if not lane.is_current(contact.contact_id):
+        # It ended meanwhile, and with it the progress that says which part was in the air.
+        return
     lane.in_doubt = False
     if found := proof(lane.conversation, items):
         yield from _record(lane, found)

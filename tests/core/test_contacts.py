@@ -85,6 +85,16 @@ def test_whoever_may_not_opens_nothing_after_the_end_either() -> None:
     assert (decision.then, decision.conversation) == (Then.SETTLE, ended())
 
 
+def test_who_may_not_and_asks_gets_an_answer() -> None:
+    stranger = replace(ALICE, user_id="U9", may_open=False)
+    decision = last(Conversation(THREAD), Identified(stranger, addressed=True))
+    assert decision.then is Then.SETTLE
+    assert notices(decision.conversation) == [NoticeKind.NOT_ALLOWED]
+    assert decision.conversation.phase is Phase.NEW
+    again = last(decision.conversation, Identified(stranger, addressed=True))
+    assert again.conversation == decision.conversation
+
+
 def test_who_took_part_may_open_again() -> None:
     took_part = after(opened(), Identified(MALLORY, opens=False))
     again = after(took_part, arrived(item(9, ItemKind.ENDED)), Identified(MALLORY))

@@ -130,7 +130,7 @@ def test_a_start_is_given_up_and_what_waits_flagged() -> None:
     assert decision.conversation.phase is Phase.ENDED
     assert decision.effects == (Flag("900.000000"),)
     assert decision.conversation.held == ()
-    assert notices(decision.conversation)[-1] is NoticeKind.ENDED
+    assert notices(decision.conversation)[-1] is NoticeKind.CANCELLED
     assert decision.then is Then.SETTLE
     dropped = last(decision.conversation, Wrote(wrote(950)))
     assert (dropped.effects, dropped.then) == ((Flag("950.000000"),), Then.SETTLE)

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.core.events import ContactOver, Identified, ItemsArrived, MessageSent, Posted
+from bridge.core.events import (
+    ContactOver,
+    Identified,
+    ItemsArrived,
+    MessageSent,
+    Posted,
+    TellAgent,
+)
 from bridge.core.model import (
     AgentMessage,
     Conversation,
@@ -41,7 +48,10 @@ from tests.core.support import (
     ("entry", "shown"),
     [
         (item(5), AgentMessage("i5", "Ann", "hello", time=5.0)),
-        (item(5, ItemKind.ATTACHMENT), AgentMessage("i5", "Ann", "hello", time=5.0)),
+        (
+            item(5, ItemKind.ATTACHMENT),
+            Notice("i5", NoticeKind.AGENT_FILES, name="Ann", files="hello"),
+        ),
         (item(5, role="SYSTEM"), AgentMessage("i5", "", "hello", time=5.0)),
         (item(5, ItemKind.JOINED), Notice("i5", NoticeKind.JOINED, name="Ann")),
         (item(5, ItemKind.JOINED, role="SYSTEM"), None),
@@ -60,6 +70,16 @@ def test_what_the_thread_shows(entry: Item, shown: Outgoing | None) -> None:
     assert decision.conversation.owed[1:] == ((shown,) if shown else ())
     assert decision.conversation.seen == (Seen("i5", 5.0),)
     assert not decision.save
+
+
+def test_an_agent_is_told_that_a_file_did_not_arrive() -> None:
+    decision = last(opened(), arrived(item(5, ItemKind.ATTACHMENT)))
+    assert [(one.id, one.reason) for one in decision.effects if isinstance(one, TellAgent)] == [
+        ("i5", "files")
+    ]
+    assert last(decision.conversation, arrived(item(5, ItemKind.ATTACHMENT))).effects == ()
+    assert last(opened(), arrived(item(5, ItemKind.ATTACHMENT, role="SYSTEM"))).effects == ()
+    assert last(opened(), arrived(item(5, ItemKind.ATTACHMENT, past=True))).effects == ()
 
 
 def test_items_are_shown_once_and_in_order() -> None:

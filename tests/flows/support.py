@@ -39,7 +39,7 @@ HELP, ACME_HELP, GENERAL = "C0SB000002", "C0SB000003", "C0SB000001"
 WELCOME = "Welcome to support. An agent will be with you shortly."
 """What the stand-in's flow says first."""
 END_BUTTON, REOPEN_BUTTON = "bridge_end", "bridge_reopen"
-_ABOUT_AGENTS = ("has joined the chat.", "You are being transferred")
+_ABOUT_AGENTS = ("has joined the chat.", "You are being transferred", "sent a file that cannot")
 """Notices that bear the id of the item which they are about."""
 
 

@@ -173,6 +173,31 @@ async def test_only_outsiders(tmp_path: Path) -> None:
         assert await insider.posts() == []
 
 
+async def test_who_is_left_out_and_asks_is_answered(tmp_path: Path) -> None:
+    async with bridge(tmp_path, BRIDGE_CUSTOMERS="external") as world:
+        thread, silent = world.thread(ACME_HELP), world.thread(ACME_HELP)
+        await silent.write("just talking")
+        await thread.write("can you help?", mention_bot=True)
+        await thread.told_of("not open to you")
+        assert await silent.posts() == []
+        assert await world.connect.contacts() == []
+
+
+async def test_an_agents_file_is_named_and_the_agent_told(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        thread = world.thread()
+        await thread.talk()
+        contact = str((await thread.contacts())[-1]["contact_id"])
+        await world.connect.do(
+            contact, "attachments", name="offer.pdf", content_base64="JVBERg==",
+            content_type="application/pdf",
+        )  # fmt: skip
+        await thread.told_of("Mina sent a file that cannot be shown here yet: offer.pdf")
+        await eventually(
+            thread.received, lambda texts: any("[Slack bridge] Your file" in t for t in texts)
+        )
+
+
 async def test_only_a_user_group(tmp_path: Path) -> None:
     async with bridge(tmp_path, BRIDGE_CUSTOMERS="@vips") as world:
         await world.slack.post("usergroups", handle="vips", users=["ben"])

@@ -151,7 +151,7 @@ async def test_asking_to_end_stops_a_start(world: World) -> None:
     await world.clock.sleep(300.0)
     assert world.connect.faults.calls["start"] == tries
     assert kept.conversation.phase is Phase.ENDED
-    assert world.customer.notices(root.conversation)[-1] is NoticeKind.ENDED
+    assert world.customer.notices(root.conversation)[-1] is NoticeKind.CANCELLED
     assert world.customer.flags == [root.ts]
 
 
