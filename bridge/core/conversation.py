@@ -388,6 +388,7 @@ def _post_failed(
         button_ts="",
         held=(),
         held_until=0.0,
+        told=(),
         dropped_until=now,
     )
     flags = tuple(Flag(message.ts) for message in conversation.held)

@@ -367,8 +367,12 @@ def _look_at_thread(lane: SimLane, ids: Collection[str], since: str) -> Steps[Fo
 
 def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
     newest, marked = "", False
+    parts = lane.world.slack.parts(outgoing)
+    if parts > 1:
+        # After a crash half-way the chat may be over, and the rest nowhere to be read.
+        yield from lane.settle(Then.SETTLE, ())
     try:
-        for part in range(1, lane.world.slack.parts(outgoing) + 1):
+        for part in range(1, parts + 1):
             ts = found.get(PartId(outgoing.id, part), "")
             if not ts:
                 ts = yield from _post(lane, outgoing, part, marked)

@@ -318,6 +318,16 @@ def test_a_place_that_is_gone_and_has_no_chat_is_let_be() -> None:
     decision = last(held, PostFailed((held.owed[0].id,), "gone", gone=True))
     assert decision.effects == (Flag("1001.000000"),)
     assert not decision.conversation.active
+    back_again = after(decision.conversation, Wrote(wrote(1002)))
+    assert notices(back_again) == [NoticeKind.ASK_REOPEN]
+
+
+def test_a_place_that_is_gone_while_a_held_message_opens_a_chat_forgets_what_it_asked() -> None:
+    held = after(ended(), Wrote(wrote(900)), AskedToReopen("901.000000", "U1"), Identified(ALICE))
+    closed = after(held, PostFailed((held.owed[0].id,), "gone", gone=True))
+    assert (closed.phase, closed.held, closed.owed) == (Phase.ENDED, (), ())
+    back_again = after(closed, Wrote(wrote(1002)))
+    assert notices(back_again) == [NoticeKind.ASK_REOPEN]
 
 
 def after_start(conversation: Conversation) -> Conversation:

@@ -364,10 +364,7 @@ class Machine(RuleBasedStateMachine):
         for item in required:
             posted = [post.part for post in self.world.slack.posts if post.outgoing.id == item.id]
             parts = list(range(1, len(item.text.split("|")) + 1))
-            # Of what was in the air when a chat ended unheard, the rest is among what is missing.
-            cut_short = posted == [1] and self._end_was_missed(contact)
-            whole = posted == parts or cut_short
-            assert whole or item.id in self.world.unpostable, f"{item.id}: {posted}"
+            assert posted == parts or item.id in self.world.unpostable, f"{item.id}: {posted}"
 
     def _end_was_missed(self, contact: SimContact) -> bool:
         told = {one.id for kind in NoticeKind for one in self._notices(kind)}
