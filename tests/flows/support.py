@@ -113,6 +113,14 @@ class Slack(_Api):
         message = await self.post("messages", channel=channel, user=user, text=text, **more)
         return str(message["ts"])
 
+    async def taken_in(self) -> None:
+        """Wait until the bridge has acknowledged everything: what is written next comes later,
+        whichever of two sockets brings it."""
+        await eventually(
+            lambda: self.get("deliveries"),
+            lambda answer: all(one["acked"] for one in answer["deliveries"]),
+        )
+
     async def messages(self, channel: str, thread_ts: str = "") -> Sequence[Json]:
         """What a person sees in a channel, or in one thread."""
         query = {"thread_ts": thread_ts} if thread_ts else {}

@@ -80,10 +80,12 @@ async def conversation(world: World) -> None:
     """Opened, carried both ways, and complete."""
     thread = world.thread()
     await thread.write("Hello")
+    await world.slack.taken_in()
     await thread.write("The light is red.")
     await thread.accepted()
     for number in range(3):
         await thread.say(f"Question {number}?")
+        await world.slack.taken_in()
         await thread.write(f"Answer {number}.")
     await thread.complete()
     assert len([one for one in await thread.contacts() if one["state"] != "ended"]) == 1
