@@ -115,7 +115,7 @@ class SimLane:
         self.stored = contact.contact_id if contact else ""
         """The contact that the store knows of."""
         self._settled: set[str] = set()
-        self._writing = False
+        self._turns: deque[object] = deque()
         self._tasks: dict[str, Task] = {}
         self._extras: list[Task] = []
         self.wake()
@@ -211,7 +211,7 @@ class SimLane:
             sent = event.message.id if isinstance(event, MessageSent) else ""
             yield from self._keep(decision.then, done, unmark, save=decision.save, sent=sent)
         finally:
-            self._writing = False
+            self._turns.popleft()
         return decision
 
     def settle(self, then: Then, done: Sequence[str]) -> Steps[None]:
@@ -219,7 +219,7 @@ class SimLane:
         try:
             yield from self._keep(then, done, unmark=False, save=False)
         finally:
-            self._writing = False
+            self._turns.popleft()
 
     def _keep(
         self, then: Then, done: Sequence[str], unmark: bool, *, save: bool, sent: str = ""
@@ -245,9 +245,15 @@ class SimLane:
             self.changed = True
 
     def _lock(self) -> Steps[None]:
-        while self._writing:
-            yield lambda: not self._writing
-        self._writing = True
+        """First come, first served, as asyncio's lock is."""
+        turn = object()
+        self._turns.append(turn)
+        try:
+            while self._turns[0] is not turn:
+                yield lambda: self._turns[0] is turn
+        except GeneratorExit:
+            self._turns.remove(turn)
+            raise
 
     # --- duties ----------------------------------------------------------------------------------
 
