@@ -200,6 +200,7 @@ def ended(
         return conversation
     contact = conversation.contact
     # Items can be heard before Subscribed is: a flow may end the chat as soon as it began.
+    read = contact is not None and contact.connected
     lived = contact if contact and (contact.connected or conversation.seen) else None
     carried = conversation.carried if lived and not conversation.progress else ""
     closed = replace(
@@ -214,8 +215,10 @@ def ended(
         carried=carried,
         held=tuple(held for held in conversation.held if held.id != carried),
         told=(),
-        # What an earlier chat left unposted stays so until a transcript was read.
-        missed=not heard if lived else conversation.missed,
+        # What an earlier chat left unposted stays so until a transcript was read, which is before
+        # Subscribed.
+        seen=conversation.seen if read else (*conversation.past_seen, *conversation.seen),
+        missed=(lived is not None and not heard) or (conversation.missed and not read),
         past_contact_id=lived.contact_id if lived else conversation.past_contact_id,
     )
     closed = owe(closed, Notice(f"ended:{conversation.generation}", kind))

@@ -359,6 +359,13 @@ def test_a_start_that_was_called_off_hides_nothing_either() -> None:
     assert third.missed
 
 
+def test_a_chat_that_ended_before_its_transcript_was_read_hides_nothing() -> None:
+    again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
+    third = reopened(after(again, arrived(item(8), item(9, ItemKind.ENDED))))
+    assert third.past_seen == (Seen("i3", 3.0), Seen("i8", 8.0), Seen("i9", 9.0))
+    assert third.missed
+
+
 def test_what_a_chat_brought_back_is_missed_no_more() -> None:
     again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
     caught_up = after(again, Subscribed(), arrived(item(4, past=True), item(9, ItemKind.ENDED)))
