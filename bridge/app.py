@@ -209,6 +209,7 @@ async def _open_store(stack: AsyncExitStack, settings: Settings) -> RedisStore:
         lease_seconds=settings.lease_seconds,
         prefix=settings.redis_prefix,
         retention_seconds=settings.retention_days * 86400.0,
+        places=settings.max_places,
         unreadable=lambda _: metrics.ALARMS.labels("unreadable_record").inc(),
     )
     stack.push_async_callback(store.close)
@@ -245,6 +246,7 @@ def _watch(worker: Worker) -> None:
     """Gauges that are read when somebody asks."""
     lanes = worker.lanes
     metrics.LANES.set_function(lambda: len(lanes))
+    metrics.PLACES_OWNED.set_function(worker.places_owned)
     metrics.OPEN_CONVERSATIONS.set_function(
         lambda: sum(lane.conversation.phase is Phase.OPEN for lane in lanes.values())
     )

@@ -81,6 +81,17 @@ PLACES_OWNED = prometheus.Gauge(
     "Slack channels and DMs that this replica owns.",
     registry=REGISTRY,
 )
+PLACES_CLAIMED = prometheus.Counter(
+    "bridge_places_claimed",
+    "Places that this replica took from others that stopped or died.",
+    registry=REGISTRY,
+)
+CATCH_UPS = prometheus.Counter(
+    "bridge_catch_ups",
+    "Readings of Slack's history after a time without intake, by what was read (channels, thread).",
+    ["of"],
+    registry=REGISTRY,
+)
 DOUBTS = prometheus.Counter(
     "bridge_doubts",
     "Posts and sends whose outcome was unknown, by what the look showed (arrived, missing).",

@@ -269,7 +269,11 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
         "everysec",
     )
     retention_days: int = _whole(
-        "BRIDGE_RETENTION_DAYS", "How long an ended conversation is remembered.", 30, 1, 3650
+        "BRIDGE_RETENTION_DAYS",
+        "How long an ended conversation is remembered (that there was one: 400 days more).",
+        30,
+        1,
+        3650,
     )
     # The process
     http_host: str = _variable(
@@ -288,6 +292,14 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
         15.0,
         1,
         300,
+    )
+    max_places: int = _whole(
+        "BRIDGE_MAX_PLACES",
+        "How many Slack channels and DMs with open conversations a replica takes over from others "
+        "at most.",
+        10000,
+        1,
+        1000000,
     )
     grace_seconds: float = _number(
         "BRIDGE_GRACE_SECONDS", "How long a stopping service may finish its work.", 25.0, 0, 600

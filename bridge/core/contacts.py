@@ -225,6 +225,23 @@ def ended(
     return asking(closed, closed.held[0]) if closed.held else closed
 
 
+def tombstone(conversation: Conversation) -> Conversation | None:
+    """What is kept of an ended conversation when all else is erased: enough to understand a late
+    reply as one that comes after the end. None before the end."""
+    if conversation.phase is not Phase.ENDED:
+        return None
+    return Conversation(
+        conversation.id,
+        Phase.ENDED,
+        conversation.generation,
+        dropped_until=conversation.dropped_until,
+        ended_at=conversation.ended_at,
+        past_contact_id=conversation.past_contact_id,
+        last_ts=conversation.last_ts,
+        last_post_ts=conversation.last_post_ts,
+    )
+
+
 def asking(conversation: Conversation, message: CustomerMessage) -> Conversation:
     """Ask, once for each end, whether what waits shall open a new chat."""
     ask_id = f"ask_reopen:{conversation.generation}:{message.id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Protocol
 
 from bridge.core.events import Identified, Incoming
@@ -216,15 +216,26 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`held`: the lease was still ours. `pending`: places with events that wait. `alone`: seconds
-    since any replica renewed before this one, so that nobody may have taken events in; 0 where none
-    ever did. `replicas`: how many live, this one included."""
+    """`held`: the lease was still ours. `pending`: places of ours with events that wait. `alone`:
+    seconds since any replica renewed before this one, so that nobody may have taken events in; 0
+    where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
+    to claim."""
 
     held: bool
     pending: tuple[Place, ...]
     redis_time: float
     alone: float = 0.0
     replicas: int = 1
+    vacant: bool = False
+
+
+class Vacancy(Enum):
+    """Heard where a replica that stops gave places back: they may be claimed at once."""
+
+    VACANCY = auto()
+
+
+VACANCY = Vacancy.VACANCY
 
 
 class Store(Protocol):
@@ -258,18 +269,22 @@ class Store(Protocol):
         """Every conversation of a place that is active or has waiting events."""
         ...
 
-    async def renew(self) -> Renewal:
-        """Renew our lease."""
+    async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
+        """Renew our lease. Of `unused` places those in which nothing waits or lives get no owner."""
         ...
 
     async def claim(self, limit: int) -> Sequence[Place]:
-        """Take up to `limit` places that have no living owner."""
+        """Take up to `limit` places that have no living owner, but no more than a fair share."""
+        ...
+
+    async def vacate(self, places: Iterable[Place]) -> None:
+        """Give these places back for others to claim at once, and claim none from now on."""
         ...
 
     async def release(self) -> None:
-        """Hand over every place of ours and drop the lease."""
+        """Drop the lease, and with it every place that is still ours."""
         ...
 
-    def arrivals(self) -> AsyncIterator[Incoming]:
-        """Events for our places that other replicas took in, as they are published."""
+    def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
+        """Events for our places that other replicas took in, and vacancies, as published."""
         ...

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
+from bridge import metrics
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation
 from bridge.core.ports import Clock, CustomerHistory
@@ -52,11 +53,13 @@ class CatchUp:
         """Take in what was written in the support channels."""
         since = self._since
         await self._take_in(lambda: self._history.channels(since))
+        metrics.CATCH_UPS.labels("channels").inc()
 
     async def thread(self, conversation: Conversation) -> None:
         """Take in what was written in a conversation that exists."""
         since = conversation.last_ts or self._since
         await self._take_in(lambda: self._history.thread(conversation.id, since))
+        metrics.CATCH_UPS.labels("thread").inc()
 
     async def _take_in(self, read: Callable[[], AsyncIterator[Incoming]]) -> None:
         async def once() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -15,7 +17,7 @@ from bridge.core.decision import ts_key
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import AgentMessage, ConversationId, Place
-from bridge.core.ports import Clock, CustomerHistory, Intake, Kept, Store
+from bridge.core.ports import VACANCY, Clock, CustomerHistory, Intake, Kept, Renewal, Store
 from bridge.relay.catchup import CatchUp
 from bridge.relay.deliver import store_insist
 from bridge.relay.kit import Kit
@@ -25,6 +27,7 @@ from bridge.relay.lease import Lease
 log = structlog.get_logger(__name__)
 
 _CLAIMED_AT_ONCE = 50
+_UNUSED_AT_ONCE = 500
 
 
 class Worker:
@@ -55,7 +58,9 @@ class Worker:
         self._being_loaded: set[Place] = set()
         self._early: dict[ConversationId, list[Incoming]] = {}
         """Events whose lane is being loaded; it gets them all at once."""
-        self._claiming = False
+        self._vacancy = asyncio.Event()
+        self._vacant_since = float("inf")
+        """Since when (boottime) renewals have told of places that nobody claims."""
         # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
         # what was read before another lane of the same conversation wrote would bring that back.
         self._loading = asyncio.Lock()
@@ -90,9 +95,13 @@ class Worker:
         elif not self._stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
             self._spawn(self._load(incoming.conversation))
-        if incoming.conversation.place not in self._places and not self._stopping:
+        place = incoming.conversation.place
+        if place not in self._places:
             # It became ours by this event; others of its conversations may be without an owner.
-            self._take_place(incoming.conversation.place)
+            if self._stopping:
+                self._spawn(self._vacate([place]))
+            else:
+                self._take_place(place)
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
@@ -142,6 +151,8 @@ class Worker:
 
     def _lost(self, lane: Lane) -> None:
         """Another replica owns the place of this lane: let go of all of them."""
+        if self._stopping:
+            return
         place = lane.conversation.id.place
         log.warning("place_lost", place=str(place))
         self._places.discard(place)
@@ -167,6 +178,7 @@ class Worker:
         self._loops = [
             asyncio.create_task(self._keep_lease(), name="lease"),
             asyncio.create_task(self._hear_arrivals(), name="arrivals"),
+            asyncio.create_task(self._keep_claiming(), name="claims"),
         ]
 
     async def run(self) -> None:
@@ -185,16 +197,16 @@ class Worker:
 
     async def _renew(self) -> None:
         sent_at = self._clock.boottime()
-        renewal = await self._store.renew()
+        unused = self._unused()
+        renewal = await self._store.renew(unused)
+        self._places -= unused - self._in_use()
         lapsed = self._lease.lived and not (self._lease.held and renewal.held)
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
         if renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
         for place in renewal.pending:
-            # Others that wait have no owner: they are nobody's before they are claimed.
-            if place in self._places:
-                self._take_place(place)
+            self._take_place(place)
         if lapsed:
             self._patient_until = sent_at + self._lease.seconds
         if lapsed or self._lapsed:
@@ -203,9 +215,9 @@ class Worker:
                 self._take_place(place)
         self._lapsed = lapsed
         self._doubtful.clear()
-        if not self._claiming and sent_at >= self._patient_until:
-            self._claiming = True
-            self._spawn(self._claim())
+        if renewal.vacant:
+            self._vacancy.set()
+        self._watch_vacancy(sent_at, renewal)
 
     def _catch_up(self, alone: float) -> None:
         """Nobody renewed a lease for long, so nobody stored what Slack sent meanwhile."""
@@ -215,31 +227,70 @@ class Worker:
         for lane in self.lanes.values():
             self._spawn(self._catchup.thread(lane.conversation))
 
+    def _in_use(self) -> set[Place]:
+        return {
+            *(lane.conversation.id.place for lane in self.lanes.values()),
+            *(conversation.place for conversation in self._early),
+            *self._being_loaded,
+        }
+
+    def _unused(self) -> set[Place]:
+        return set(islice(self._places - self._in_use(), _UNUSED_AT_ONCE))
+
+    def _watch_vacancy(self, now: float, renewal: Renewal) -> None:
+        """Places that stay without an owner mean that every replica is full, or broken."""
+        if not renewal.vacant:
+            self._vacant_since = float("inf")
+            return
+        self._vacant_since = min(self._vacant_since, now)
+        if now - self._vacant_since > 3 * self._lease.seconds:
+            log.error("places_without_owner", owned=len(self._places))
+            metrics.ALARMS.labels("places_without_owner").inc()
+            self._vacant_since = now
+
+    async def _keep_claiming(self) -> None:
+        """Claim whenever there may be something; apart, because the lease must not wait for it."""
+        while True:
+            await self._vacancy.wait()
+            await self._clock.sleep(max(self._patient_until - self._clock.boottime(), 0.0))
+            self._vacancy.clear()
+            try:
+                await self._claim()
+            except StoreAway as away:
+                log.warning("claim_failed", reason=str(away))
+
     async def _claim(self) -> None:
-        """Take places in batches; loading them must not keep the lease waiting."""
-        try:
-            while claimed := await self._store.claim(_CLAIMED_AT_ONCE):
-                for place in claimed:
-                    self._take_place(place)
-                if len(claimed) < _CLAIMED_AT_ONCE:
-                    break
-        except StoreAway as away:
-            log.warning("claim_failed", reason=str(away))
-        finally:
-            self._claiming = False
+        """Take places in batches."""
+        while True:
+            claimed = await self._store.claim(_CLAIMED_AT_ONCE)
+            if self._stopping:
+                # It was in the air when the others were given back.
+                await self._vacate(claimed)
+                return
+            metrics.PLACES_CLAIMED.inc(len(claimed))
+            for place in claimed:
+                self._take_place(place)
+            if len(claimed) < _CLAIMED_AT_ONCE:
+                return
 
     def _take_place(self, place: Place) -> None:
         self._places.add(place)
-        metrics.PLACES_OWNED.set(len(self._places))
         if place not in self._being_loaded:
             self._being_loaded.add(place)
             self._spawn(self._load_place(place))
 
     async def _hear_arrivals(self) -> None:
-        async for incoming in self._store.arrivals():
-            self._hand_over(incoming)
+        async for heard in self._store.arrivals():
+            if heard is VACANCY:
+                self._vacancy.set()
+            else:
+                self._hand_over(heard)
 
     # --- what the metrics ask -------------------------------------------------------------------
+
+    def places_owned(self) -> int:
+        """How many places are ours, as far as we know."""
+        return len(self._places)
 
     def oldest_waiting(self) -> float:
         """Age in seconds of the oldest event that waits towards the agent; 0 where none does."""
@@ -262,17 +313,34 @@ class Worker:
         """Finish what is in the air within `grace` seconds, give the rest and the places back."""
         self._stopping = True
         end_pauses()
-        lanes = list(self.lanes.values())
+        by_place = defaultdict[Place, list[Lane]](list)
+        for lane in self.lanes.values():
+            by_place[lane.conversation.id.place].append(lane)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
-                    await asyncio.gather(*(lane.stop() for lane in lanes), return_exceptions=True)
+                    await self._vacate(self._places - by_place.keys())
+                    await asyncio.gather(*map(self._leave, by_place, by_place.values()))
         finally:
             # Also where a second signal cut the grace period short.
+            lanes = self.lanes.values()
             await asyncio.gather(*(lane.abandon() for lane in lanes), return_exceptions=True)
-            await self._hand_over_places()
+            await self._hand_over_rest()
 
-    async def _hand_over_places(self) -> None:
+    async def _leave(self, place: Place, lanes: Collection[Lane]) -> None:
+        """Each place goes as soon as it can: none waits for what is in the air in another."""
+        await asyncio.gather(*(lane.stop() for lane in lanes), return_exceptions=True)
+        await asyncio.gather(*(lane.abandon() for lane in lanes), return_exceptions=True)
+        await self._vacate([place])
+
+    async def _vacate(self, places: Collection[Place]) -> None:
+        self._places.difference_update(places)
+        try:
+            await self._store.vacate(places)
+        except StoreAway as away:
+            log.warning("places_not_vacated", places=len(places), reason=str(away))
+
+    async def _hand_over_rest(self) -> None:
         rest = [*self._loops, *self._tasks]
         for task in rest:
             task.cancel()
@@ -281,7 +349,7 @@ class Worker:
         try:
             await self._store.release()
         except StoreAway as away:
-            log.warning("places_not_released", reason=str(away))
+            log.warning("lease_not_released", reason=str(away))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

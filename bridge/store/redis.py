@@ -3,12 +3,14 @@
     seen:{event key}       a dedupe key, with expiry
     lane:{conversation}    hash: event id -> sealed event that waits
     conv:{conversation}    hash: state, mark (sealed), marked (when; Redis time)
-    place:{place}          its owner's incarnation
-    lease:{incarnation}    there while that replica lives
-    owned:{incarnation}    set of the places it took
+    tomb:{conversation}    what is known of an ended one after it was removed
+    place:{place}          its owner's incarnation, or "vacant"
+    lease:{incarnation}    there while that replica lives; says "leaving" when it stops
+    owned:{incarnation}    set of the places it took; of "vacant": what was given back
     pending:{place}        set of conversations whose lane is not empty
     active:{place}         set of conversations that are active
     owner:{incarnation}    channel: events that others took in for its places
+    vacancies              channel: places were given back
     members                set of incarnations that may own something
     waiting                sorted set of places with waiting events
     renewed                when any lease was renewed last (Redis time)
@@ -34,16 +36,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from bridge import metrics
+from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
-from bridge.core.ports import Accepted, Intake, Kept, Renewal
+from bridge.core.ports import VACANCY, Accepted, Intake, Kept, Renewal, Vacancy
 from bridge.store import records
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
 
 _SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
+_TOMBSTONE_SECONDS: Final = 400 * 24 * 3600.0
+_PLACES: Final = 10_000
 _RECONNECT_SECONDS: Final = 1.0
 _PENDING_TOLD: Final = 100
 _PENDING_LOOKED_AT: Final = 1000
@@ -96,8 +101,8 @@ class _Script:
 
 class RedisStore:
     """`ports.Store`. `incarnation` is this process's random id, `prefix` the first part of every
-    key. `unreadable` is told the id of each record that cannot be read; records are never deleted
-    for that. The caller closes the client by `close`.
+    key; it claims no more than `places`. `unreadable` is told the id of each record that cannot be
+    read; records are never deleted for that. The caller closes the client by `close`.
     """
 
     def __init__(
@@ -110,15 +115,19 @@ class RedisStore:
         prefix: str = "bridge",
         seen_seconds: float = _SEEN_SECONDS,
         retention_seconds: float = _RETENTION_SECONDS,
+        places: int = _PLACES,
         unreadable: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._box = box
         self._incarnation = incarnation
         self._prefix = prefix
+        self._vacancies = f"{prefix}:vacancies"
         self._lease_ms = round(lease_seconds * 1000)
         self._seen_ms = round(seen_seconds * 1000)
         self._retention_ms = round(retention_seconds * 1000)
+        self._tombstone_ms = self._retention_ms + round(_TOMBSTONE_SECONDS * 1000)
+        self._most_places = places
         self._unreadable = unreadable
         self._claim_in_doubt = False
         self._accept = self._script("accept")
@@ -127,6 +136,8 @@ class RedisStore:
         self._forget = self._script("forget")
         self._renew = self._script("renew")
         self._claim = self._script("claim")
+        self._vacate = self._script("vacate")
+        self._release = self._script("release")
 
     def _script(self, name: str) -> _Script:
         return _Script(self._client, name, self._prefix, self._incarnation)
@@ -161,9 +172,15 @@ class RedisStore:
             int(conversation.active),
             int(unmark),
             self._retention_ms,
+            self._tombstone(conversation),
+            self._tombstone_ms,
             *done,
         )
         _check_owner(id_, written)
+
+    def _tombstone(self, conversation: Conversation) -> bytes:
+        kept = None if conversation.active else tombstone(conversation)
+        return self._box.seal(records.dump_conversation(kept)) if kept else b""
 
     async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:
         """See `ports.Store`. Repeating it moves the time."""
@@ -208,20 +225,25 @@ class RedisStore:
 
     async def _fetch(
         self, ids: Sequence[ConversationId]
-    ) -> list[tuple[dict[bytes, bytes], dict[bytes, bytes]]]:
-        """State and lane of each, in one round trip and as of one moment."""
+    ) -> list[tuple[dict[bytes, bytes], dict[bytes, bytes], bytes | None]]:
+        """State, lane and tombstone of each, in one round trip and as of one moment."""
         with translated():
             async with self._client.pipeline(transaction=True) as pipe:
                 for id_ in ids:
                     pipe.execute_command("HGETALL", self._key("conv", id_))
                     pipe.execute_command("HGETALL", self._key("lane", id_))
+                    pipe.execute_command("GET", self._key("tomb", id_))
                 answers = await pipe.execute()
-        return list(zip(answers[::2], answers[1::2], strict=True))
+        return list(zip(answers[::3], answers[1::3], answers[2::3], strict=True))
 
     def _kept(
-        self, id_: ConversationId, fields: Mapping[bytes, bytes], lane: Mapping[bytes, bytes]
+        self,
+        id_: ConversationId,
+        fields: Mapping[bytes, bytes],
+        lane: Mapping[bytes, bytes],
+        tomb: bytes | None,
     ) -> Kept:
-        state, sealed_mark = fields.get(b"state"), fields.get(b"mark")
+        state, sealed_mark = fields.get(b"state", tomb), fields.get(b"mark")
         conversation, mark = Conversation(id_), None
         if state is not None:
             conversation = records.read_conversation(self._box.open(state))
@@ -243,14 +265,14 @@ class RedisStore:
 
     # --- ownership -----------------------------------------------------------------------------
 
-    async def renew(self) -> Renewal:
+    async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, before, replicas, *places = await self._renew(
-            self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT
+        held, time, before, replicas, vacant, *places = await self._renew(
+            self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT, *map(str, unused)
         )
         now, last = float(time), float(before)
         alone = max(now - last, 0.0) if last else 0.0
-        return Renewal(held == 1, _places(places), now, alone, replicas)
+        return Renewal(held == 1, _places(places), now, alone, replicas, vacant == 1)
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told
@@ -263,15 +285,20 @@ class RedisStore:
         more = True
         self._claim_in_doubt = True
         while more and len(claimed) < limit:
-            more, *places = await self._claim(limit - len(claimed), _CLAIM_LOOKED_AT)
+            more, *places = await self._claim(
+                limit - len(claimed), _CLAIM_LOOKED_AT, self._most_places
+            )
             claimed += _places(places)
         self._claim_in_doubt = False
         return claimed
 
+    async def vacate(self, places: Iterable[Place]) -> None:
+        """See `ports.Store`. Repeating it is harmless."""
+        await self._vacate(*map(str, places))
+
     async def release(self) -> None:
         """See `ports.Store`. Whose lease is gone owns nothing: others claim it from there."""
-        with translated():
-            await self._client.delete(self._key("lease", self._incarnation))
+        await self._release()
 
     async def expel_others(self) -> None:
         """End every other lease. Only for a Redis that this process has to itself: there, whoever
@@ -290,28 +317,31 @@ class RedisStore:
 
     # --- the channel ---------------------------------------------------------------------------
 
-    async def arrivals(self) -> AsyncIterator[Incoming]:
+    async def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
         """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
         comes by way of `renew`."""
         while True:
             try:
                 async with aclosing(self._subscription()) as messages:
-                    async for record in messages:
+                    async for channel, record in messages:
+                        if channel == self._vacancies:
+                            yield VACANCY
+                            continue
                         for incoming in self._readable([record], "arrival"):
                             yield incoming
             except StoreAway as error:
                 log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _subscription(self) -> AsyncGenerator[bytes]:
+    async def _subscription(self) -> AsyncGenerator[tuple[str, bytes]]:
         async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
             with translated():
-                await channel.subscribe(self._key("owner", self._incarnation))
+                await channel.subscribe(self._key("owner", self._incarnation), self._vacancies)
             while True:
                 with translated():
                     message = await channel.get_message(timeout=None)
                 if message is not None:
-                    yield message["data"]
+                    yield message["channel"].decode(), message["data"]
 
     async def ping(self) -> None:
         """Raise StoreAway where Redis does not answer."""

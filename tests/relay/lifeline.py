@@ -11,7 +11,15 @@ from typing import Any, TypeVar, cast
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Contact, ConversationId, Item, Seen, Started
-from bridge.core.ports import AgentSide, Chat, ChatListener, CustomerHistory, CustomerSide, Store
+from bridge.core.ports import (
+    AgentSide,
+    Chat,
+    ChatListener,
+    CustomerHistory,
+    CustomerSide,
+    Store,
+    Vacancy,
+)
 
 T = TypeVar("T")
 
@@ -122,10 +130,10 @@ class _Store(_Port):
             raise StoreAway("no answer")
         return answer
 
-    async def arrivals(self) -> AsyncIterator[Incoming]:
-        async for incoming in cast("Store", self._port).arrivals():
+    async def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
+        async for heard in cast("Store", self._port).arrivals():
             if not self._lifeline.cut.is_set():
-                yield incoming
+                yield heard
 
 
 class _History:

@@ -6,12 +6,18 @@ import asyncio
 
 import pytest
 
+from bridge import metrics
 from bridge.core.errors import StoreAway, Temporary
 from bridge.core.model import NoticeKind, Phase
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
 from tests.relay.world import LEASE, World
+
+
+def alarms(kind: str) -> float:
+    """How often it was raised."""
+    return metrics.REGISTRY.get_sample_value("bridge_alarms_total", {"kind": kind}) or 0.0
 
 
 async def test_another_replica_takes_over(world: World) -> None:
@@ -244,18 +250,39 @@ async def test_a_place_nobody_owns_is_worked_by_one_only(world: World) -> None:
     assert world.customer.faults.calls["identify"] == 1
 
 
-async def test_a_place_nobody_owns_is_left_alone_until_it_is_claimed(world: World) -> None:
+async def test_survivors_share_what_a_dead_replica_leaves(world: World) -> None:
     first = await world.replica()
-    world.connect.faults.seconds["start"] = 50.0
-    await world.deliver(world.customer.opens("hello"))
-    await until(lambda: world.connect.faults.calls["start"] == 1)
+    roots = [world.customer.opens(f"hello {n}", channel=f"C{n}") for n in range(6)]
+    await world.deliver(*roots)
+    await until(lambda: all(world.connect.hears(f"hello {n}") for n in range(6)))
+    heirs = [await world.replica(), await world.replica()]
     await first.kill()
-    second = await world.replica()
-    second.worker._claiming = True  # a claim that takes long
+    await until(lambda: sum(len(heir.worker.lanes) for heir in heirs) == 6)
+    assert [len(heir.worker.lanes) for heir in heirs] == [3, 3]
+
+
+async def test_places_that_nobody_takes_are_an_alarm(world: World) -> None:
+    first = await world.replica()
+    await world.opened("hello")
+    before = alarms("places_without_owner")
+    world.places = 0
+    await world.replica()
+    await first.kill()
     await world.clock.sleep(3 * LEASE)
-    assert not second.worker.lanes
-    second.worker._claiming = False
-    await until(lambda: world.connect.hears("hello"))
+    assert alarms("places_without_owner") == before
+    await world.clock.sleep(3 * LEASE)
+    assert alarms("places_without_owner") == before + 1
+
+
+async def test_a_place_where_nothing_lives_is_let_go(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    assert replica.worker.places_owned() == 1
+    world.connect.ends()
+    await until(lambda: replica.worker.places_owned() == 0)
+    await world.deliver(world.customer.replies(id_, "more"))
+    await until(lambda: NoticeKind.ASK_REOPEN in world.customer.notices(id_))
+    assert replica.worker.places_owned() == 1
 
 
 async def test_what_slack_sent_while_nobody_was_there_is_read(world: World) -> None:
@@ -296,6 +323,27 @@ async def test_stopping_finishes_what_is_in_the_air_and_hands_over(world: World)
     assert world.clock.boottime() - stopped < LEASE / 2  # nobody waits for a lease to expire
     assert world.customer.words(id_) == ["eins", "zwei"]
     assert world.connect.heard() == ["hello", "one", "two"]
+
+
+async def test_each_place_is_handed_over_as_soon_as_it_can_be(world: World) -> None:
+    """One has a request in the air; the other must not wait for it, nor for a renewal."""
+    first = await world.replica()
+    here = await world.opened("hello", channel="C1")
+    there = await world.opened("hi", channel="C2")
+    second = await world.replica()
+    world.connect.faults.seconds["send"] = 8.0
+    await first.worker.accept(world.customer.replies(here, "slow"))
+    await world.clock.sleep(1.0)
+    begun = world.clock.boottime()
+    stopping = asyncio.create_task(first.stop())
+    await until(lambda: there in second.worker.lanes)
+    assert world.clock.boottime() - begun < 1.0
+    assert here not in second.worker.lanes
+    await stopping
+    left = world.clock.boottime()
+    await until(lambda: here in second.worker.lanes)
+    assert world.clock.boottime() - left < 1.0
+    assert world.connect.heard() == ["hello", "slow", "hi"]  # contact by contact
 
 
 async def test_nothing_is_taken_in_while_stopping(world: World) -> None:

@@ -32,7 +32,7 @@ class Replica:
     ) -> None:
         self.name = name
         self.lifeline = lifeline
-        self.redis = world.backend.store(name, lease_seconds=LEASE)
+        self.redis = world.backend.store(name, lease_seconds=LEASE, places=world.places)
         self.pauses = StoppableClock(world.clock)
         self.lease = Lease(world.clock, LEASE)
         self.kit = Kit(
@@ -91,6 +91,8 @@ class World:
         self.customer = FakeCustomer(clock)
         self.connect = FakeConnect(clock)
         self.replicas: list[Replica] = []
+        self.places = 1000
+        """How many a new replica may own."""
         self.reached: Callable[[], Replica] = lambda: self.replicas[-1]
         """Which replica Slack talks to."""
 
@@ -142,9 +144,9 @@ class World:
                     return kept
                 await asyncio.sleep(1.0)
 
-    async def opened(self, *texts: str, user: str = "U1") -> ConversationId:
+    async def opened(self, *texts: str, user: str = "U1", channel: str = "C1") -> ConversationId:
         """A conversation that is open, in which these were written and arrived."""
-        root = self.customer.opens(texts[0], user)
+        root = self.customer.opens(texts[0], user, channel)
         await self.deliver(root)
         for text in texts[1:]:
             await self.deliver(self.customer.replies(root.conversation, text, user))

@@ -50,7 +50,13 @@ class Backend:
         return client
 
     def store(
-        self, incarnation: str, *, lease_seconds: float = 30.0, key: str = KEY, prefix: str = "t"
+        self,
+        incarnation: str,
+        *,
+        lease_seconds: float = 30.0,
+        key: str = KEY,
+        prefix: str = "t",
+        places: int = 1000,
     ) -> RedisStore:
         return RedisStore(
             self.client(),
@@ -58,6 +64,7 @@ class Backend:
             incarnation=incarnation,
             prefix=prefix,
             lease_seconds=lease_seconds,
+            places=places,
             unreadable=self.unreadable.append,
         )
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 from cryptography.fernet import Fernet
 
+from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming
 from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
-from bridge.core.ports import Accepted, Intake
+from bridge.core.ports import VACANCY, Accepted, Intake, Vacancy
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
 from bridge.store.redis import RedisStore
@@ -54,11 +55,11 @@ async def expire(backend: Backend, incarnation: str) -> None:
 
 async def next_arrival(
     backend: Backend, owner: RedisStore, incarnation: str
-) -> asyncio.Task[Incoming]:
+) -> asyncio.Task[Incoming | Vacancy]:
     """Begin to listen; returns when the subscription stands."""
     client = backend.client()
 
-    async def first() -> Incoming:
+    async def first() -> Incoming | Vacancy:
         return await anext(owner.arrivals())
 
     task = asyncio.create_task(first())
@@ -177,7 +178,7 @@ async def test_without_a_lease_an_event_is_stored_but_the_place_is_nobodys(
     assert await one.accept(wrote(thread())) == THEIRS
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(), Phase.OPEN))
-    assert (await two.renew()).pending == (place(),)
+    assert (await two.renew()).vacant
     assert await two.claim(10) == [place()]
     assert [kept.conversation.id for kept in await two.load_place(place())] == [thread()]
 
@@ -240,6 +241,22 @@ async def test_a_conversation_is_kept_for_ever_while_active_or_waiting(
     assert await client.ttl(f"t:conv:{thread()}") == -1
     await store.settle(Conversation(thread(), Phase.ENDED))
     assert await client.ttl(f"t:conv:{thread()}") == -1
+
+
+async def test_a_conversation_that_was_removed_is_still_known_to_have_ended(
+    backend: Backend, store: RedisStore
+) -> None:
+    client = backend.client()
+    ended = Conversation(
+        thread(), Phase.ENDED, 3, ended_at=5.0, past_contact_id="c1", told=("x",), last_ts="1.0"
+    )
+    await store.accept(wrote(thread(), 1))
+    await store.settle(ended, [wrote(thread(), 1).id])
+    assert (await store.load(thread())).conversation == ended
+    assert 400 * 86400 < await client.ttl(f"t:tomb:{thread()}") <= 430 * 86400
+    await client.delete(f"t:conv:{thread()}")
+    assert (await store.load(thread())).conversation == tombstone(ended)
+    assert await store.accept(wrote(thread(), 2, opens=False)) == MINE
 
 
 async def test_forget_leaves_nothing_but_the_keys(backend: Backend, store: RedisStore) -> None:
@@ -357,9 +374,7 @@ async def test_whoever_has_a_redis_to_himself_need_not_wait_for_dead_leases(
     assert list(await heir.claim(10)) == [place("C1")]
 
 
-async def test_renewal_tells_of_waiting_places_unless_they_are_a_living_replicas(
-    backend: Backend,
-) -> None:
+async def test_renewal_tells_of_our_places_where_events_wait(backend: Backend) -> None:
     one, two = await backend.replica("one"), await backend.replica("two")
     dead = await backend.replica("dead")
     await one.accept(wrote(thread("C1")))
@@ -367,10 +382,38 @@ async def test_renewal_tells_of_waiting_places_unless_they_are_a_living_replicas
     await dead.accept(wrote(thread("C3")))
     await one.accept(wrote(thread("C4"), 1))
     await one.settle(Conversation(thread("C4"), Phase.OPEN), [wrote(thread("C4"), 1).id])
-    assert set((await one.renew()).pending) == {place("C1")}
     await expire(backend, "dead")
-    assert set((await one.renew()).pending) == {place("C1"), place("C3")}
-    assert set((await two.renew()).pending) == {place("C2"), place("C3")}
+    assert (await one.renew()).pending == (place("C1"),)
+    assert (await two.renew()).pending == (place("C2"),)
+
+
+async def test_renewal_tells_that_there_may_be_something_to_claim(backend: Backend) -> None:
+    one, dead = await backend.replica("one"), await backend.replica("dead")
+    await dead.accept(wrote(thread()))
+    assert not (await one.renew()).vacant
+    await expire(backend, "dead")
+    assert (await one.renew()).vacant
+    await one.claim(10)
+    assert not (await one.renew()).vacant
+
+
+async def test_renewal_lets_go_of_places_where_nothing_waits_or_lives(backend: Backend) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    for channel, phase in (("C1", Phase.ENDED), ("C2", Phase.OPEN), ("C3", Phase.ENDED)):
+        event = wrote(thread(channel), 1)
+        await one.accept(event)
+        await one.settle(Conversation(thread(channel), phase), [event.id])
+    await one.accept(wrote(thread("C3"), 2))
+    await one.renew([place("C1"), place("C2"), place("C3")])
+    client = backend.client()
+    assert await client.smembers("t:owned:one") == {
+        str(place("C2")).encode(),
+        str(place("C3")).encode(),
+    }
+    assert await two.accept(wrote(thread("C1"), 3)) == MINE
+    assert await two.accept(wrote(thread("C2"), 3)) == THEIRS
+    await one.renew([place("C1")])
+    await two.settle(Conversation(thread("C1"), Phase.OPEN))
 
 
 async def test_renewal_goes_on_where_the_last_one_stopped(
@@ -396,14 +439,82 @@ async def test_places_of_a_dead_replica_are_claimed_once_and_within_the_limit(
         await dead.accept(wrote(thread(where.channel)))
     assert await one.claim(10) == []
     await dead.release()
-    first, second = await one.claim(4), await two.claim(10)
-    assert (len(first), len(second)) == (4, 3)
+    first, second = await one.claim(3), await two.claim(10)
+    assert (len(first), len(second)) == (3, 4)
     assert {*first, *second} == everywhere
     assert await one.claim(10) == []
     assert await backend.client().smembers("t:members") == {b"one", b"two"}
     await one.settle(Conversation(thread(first[0].channel), Phase.OPEN))
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(second[0].channel), Phase.OPEN))
+
+
+async def test_a_claim_takes_no_more_than_a_fair_share(backend: Backend) -> None:
+    dead = await backend.replica("dead")
+    one, two = await backend.replica("one"), await backend.replica("two")
+    for n in range(6):
+        await dead.accept(wrote(thread(f"C{n}")))
+    for n in range(3):
+        await one.accept(wrote(thread(f"D{n}")))
+    await expire(backend, "dead")
+    assert len(await one.claim(10)) == 2  # five of nine
+    assert len(await two.claim(10)) == 4
+    assert not (await one.renew()).vacant
+
+
+async def test_a_claim_takes_no_more_than_a_replica_may_own(backend: Backend) -> None:
+    dead, full = await backend.replica("dead"), backend.store("full", places=2)
+    await full.renew()
+    for n in range(3):
+        await dead.accept(wrote(thread(f"C{n}")))
+    await expire(backend, "dead")
+    assert len(await full.claim(10)) == 2
+    assert await full.claim(10) == []
+    assert (await full.renew()).vacant
+
+
+# --- hand-over ---------------------------------------------------------------------------------
+
+
+async def test_a_place_that_is_given_back_is_anybodys_at_once(backend: Backend) -> None:
+    leaving, other = await backend.replica("leaving"), await backend.replica("other")
+    for channel in ("C1", "C2"):
+        await leaving.accept(wrote(thread(channel)))
+    await leaving.vacate([place("C1")])
+    with pytest.raises(NotOwner):
+        await leaving.settle(Conversation(thread("C1"), Phase.OPEN))
+    await leaving.settle(Conversation(thread("C2"), Phase.OPEN))
+    assert await other.claim(10) == [place("C1")]
+    await other.settle(Conversation(thread("C1"), Phase.OPEN))
+    await leaving.vacate([place("C1")])  # it is no longer ours to give
+    await other.settle(Conversation(thread("C1"), Phase.OPEN))
+
+
+async def test_an_event_takes_a_place_that_was_given_back(backend: Backend) -> None:
+    leaving, other = await backend.replica("leaving"), await backend.replica("other")
+    await leaving.accept(wrote(thread(), 1))
+    await leaving.vacate([place()])
+    assert await other.accept(wrote(thread(), 2)) == MINE
+    assert await other.claim(10) == []
+
+
+async def test_whoever_leaves_claims_nothing_and_has_no_share(backend: Backend) -> None:
+    leaving, other = await backend.replica("leaving"), await backend.replica("other")
+    for n in range(4):
+        await leaving.accept(wrote(thread(f"C{n}")))
+    await leaving.vacate([place("C0"), place("C1")])
+    assert (await leaving.renew()).held
+    assert await leaving.claim(10) == []
+    assert set(await other.claim(10)) == {place("C0"), place("C1")}
+
+
+@pytest.mark.parametrize("how", ["vacate", "release"])
+async def test_others_hear_at_once_that_places_were_given_back(backend: Backend, how: str) -> None:
+    leaving, other = await backend.replica("leaving"), await backend.replica("other")
+    await leaving.accept(wrote(thread()))
+    heard = await next_arrival(backend, other, "other")
+    await (leaving.vacate([place()]) if how == "vacate" else leaving.release())
+    assert await asyncio.wait_for(heard, 10) is VACANCY
 
 
 async def test_an_idle_place_is_not_claimed_and_opens_again_by_an_event(backend: Backend) -> None:

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from bridge.core.errors import StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Contact, Conversation, Phase
-from bridge.core.ports import Accepted, Intake
+from bridge.core.ports import Accepted, Intake, Vacancy
 from bridge.store.crypto import Box
 from bridge.store.errors import describe
 from bridge.store.redis import RedisStore, connect
@@ -188,7 +188,7 @@ async def test_arrivals_come_again_after_the_connection_broke(
     one, two, client = await backend.replica("one"), await backend.replica("two"), backend.client()
     await one.accept(wrote(thread(), 1))
 
-    async def first() -> Incoming:
+    async def first() -> Incoming | Vacancy:
         return await anext(one.arrivals())
 
     async def listens() -> bool:
@@ -207,7 +207,7 @@ async def test_what_cannot_be_read_on_the_channel_is_skipped(backend: Backend) -
     one, two, client = await backend.replica("one"), await backend.replica("two"), backend.client()
     await one.accept(wrote(thread(), 1))
 
-    async def first() -> Incoming:
+    async def first() -> Incoming | Vacancy:
         return await anext(one.arrivals())
 
     async def published() -> bool:

@@ -4,12 +4,13 @@
 
 local place, conversation, id, record = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local lane, state = key('lane', conversation), key('conv', conversation)
+local tombstone = key('tomb', conversation)
 
 local known = false
 for i = 9, #ARGV do
   known = known or exists(key('seen', ARGV[i]))
 end
-local stranger = not known and ARGV[7] ~= '1' and not exists(lane, state)
+local stranger = not known and ARGV[7] ~= '1' and not exists(lane, state, tombstone)
 
 if not known and not stranger then
   redis.call('HSET', lane, id, record)

@@ -10,6 +10,7 @@ local function key(kind, name)
 end
 
 local members = ARGV[1] .. ':members' -- incarnations that may own something
+local vacancies = ARGV[1] .. ':vacancies' -- channel: places lost their owner
 local waiting = ARGV[1] .. ':waiting' -- places with lane events, by when they were last told of
 
 local function exists(...)
@@ -18,6 +19,11 @@ end
 
 local function alive(incarnation)
   return incarnation and exists(key('lease', incarnation))
+end
+
+-- A replica that is stopping lives, and works what it still has, but takes nothing new.
+local function staying(incarnation)
+  return redis.call('GET', key('lease', incarnation)) == ''
 end
 
 local function owner_of(place)

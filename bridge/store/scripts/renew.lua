@@ -1,26 +1,39 @@
--- Renews our lease. Returns {whether it was still there, the time, when any lease was renewed before
--- (0: never), how many replicas live, places with waiting events that are ours or ownerless...}.
--- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at.
+-- Renews our lease, and lets go of places that have nothing to do. Returns {whether it was still
+-- there, the time, when any lease was renewed before (0: never), how many replicas live, '1' where a
+-- dead one may have left places, places of ours with waiting events...}.
+-- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6... places we have no use
+-- for.
 
-local held = alive(me)
-redis.call('SET', key('lease', me), '', 'PX', ARGV[3])
+local lease = redis.call('GET', key('lease', me))
+redis.call('SET', key('lease', me), lease or '', 'PX', ARGV[3])
 redis.call('SADD', members, me)
+for i = 6, #ARGV do
+  local place = ARGV[i]
+  -- Somebody may have written there since we looked.
+  if owner_of(place) == me and not exists(key('active', place), key('pending', place)) then
+    redis.call('DEL', key('place', place))
+    redis.call('SREM', key('owned', me), place)
+  end
+end
 
 local time = now()
 local before = redis.call('GET', ARGV[1] .. ':renewed') or '0'
 redis.call('SET', ARGV[1] .. ':renewed', time)
-local replicas = 0
+local replicas, vacant = 0, 0
 for _, incarnation in ipairs(redis.call('SMEMBERS', members)) do
-  replicas = replicas + (alive(incarnation) and 1 or 0)
+  if alive(incarnation) then
+    replicas = replicas + 1
+  else
+    vacant = 1
+  end
 end
-local answer = { held and 1 or 0, time, before, replicas }
+local answer = { lease and 1 or 0, time, before, replicas, vacant }
 for _, place in ipairs(redis.call('ZRANGE', waiting, 0, ARGV[5] - 1)) do
-  local owner = owner_of(place)
-  if owner == me or not alive(owner) then
+  if owner_of(place) == me then
     -- To the end of the line: a place that stays stuck must not hide the ones behind it.
     redis.call('ZADD', waiting, 'XX', time, place)
     answer[#answer + 1] = place
-    if #answer - 4 >= tonumber(ARGV[4]) then
+    if #answer - 5 >= tonumber(ARGV[4]) then
       break
     end
   end
