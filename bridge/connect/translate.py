@@ -64,7 +64,7 @@ def item_of(raw: object, participant_id: str) -> Item | None:
     item_id, time = _text(raw, "Id"), _seconds(raw.get("AbsoluteTime"))
     if not item_id or time is None:
         return None
-    role, author = _text(raw, "ParticipantRole"), _text(raw, "ParticipantId")
+    role, author, past = _text(raw, "ParticipantRole"), _text(raw, "ParticipantId"), _past(raw)
     kind, text, markdown = _content(raw)
     return Item(
         id=item_id,
@@ -74,8 +74,9 @@ def item_of(raw: object, participant_id: str) -> Item | None:
         name=_text(raw, "DisplayName").strip(),
         text=text,
         markdown=markdown,
-        own=author == participant_id if author else role == "CUSTOMER",
-        past=_past(raw),
+        # In the chat that this one continues the customer was another participant.
+        own=role == "CUSTOMER" if past or not author else author == participant_id,
+        past=past,
     )
 
 

@@ -151,6 +151,13 @@ def test_the_past_of_a_continued_chat() -> None:
     assert not item(ContactId=None).past
 
 
+def test_the_customers_own_words_are_known_in_the_past_too() -> None:
+    of_then = {"ContactId": None, "RelatedContactId": "old", "ParticipantId": "of then"}
+    assert item(**of_then, ParticipantRole="CUSTOMER").own
+    assert not item(**of_then, ParticipantRole="AGENT").own
+    assert not item(ContactId="c1", ParticipantId="another", ParticipantRole="CUSTOMER").own
+
+
 @pytest.mark.parametrize(
     ("content_type", "content"),
     [
