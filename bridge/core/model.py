@@ -283,6 +283,7 @@ class Mark:
     """Stored before a Slack post is tried: whoever finds it has to look before posting."""
 
     ids: tuple[str, ...]
+    """None where nobody knows what was tried: then everything that is owed."""
     at: float
     """Redis time."""
     since: str = ""

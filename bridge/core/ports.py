@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
@@ -44,10 +44,12 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PartId:
-    """One Slack post's share of an outgoing item: part `part` (from 1)."""
+    """One Slack post's share of an outgoing item: part `part` (from 1) of `of`, which is no part
+    of its identity."""
 
     id: str
     part: int
+    of: int = field(default=1, compare=False)
 
 
 class CustomerSide(Protocol):
@@ -66,6 +68,11 @@ class CustomerSide(Protocol):
         was deleted, or is ours)."""
         ...
 
+    @property
+    def room(self) -> int:
+        """Characters of one post; what is longer takes several."""
+        ...
+
     def parts(self, outgoing: Outgoing) -> int:
         """How many posts it takes: the same number at every call."""
         ...
@@ -73,11 +80,12 @@ class CustomerSide(Protocol):
     async def post(
         self,
         conversation: ConversationId,
-        outgoing: Outgoing,
+        load: Sequence[Outgoing],
         part: int,
         guard: Callable[[], None],
     ) -> str:
-        """Post one part (from 1) and return its `ts`.
+        """Post and return the `ts`. `load` is what `core.outbox.batch` gave: one, of which this is
+        part `part` (from 1), or several short ones that are joined (part 1).
 
         `guard` is called when a connection is in hand, right before the request is written; where
         it raises, nothing goes out and its exception comes back unchanged.

@@ -7,19 +7,22 @@ carries, and posts only what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bridge import metrics
 from bridge.core.decision import ts_key
-from bridge.core.errors import Denied, Failure, Gone, Temporary, Uncertain
+from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.events import Effect, EndContact, Posted, PostFailed, TellAgent
-from bridge.core.model import AgentMessage, Outgoing, Phase
+from bridge.core.model import AgentMessage, Mark, Outgoing, Phase
+from bridge.core.outbox import batch
 from bridge.core.ports import PartId
 from bridge.relay import forward, send
 from bridge.relay.deliver import Patience, insist, next_try, store_insist
+from bridge.relay.kit import Kit
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -31,39 +34,46 @@ Found = Mapping[PartId, str]
 
 async def run(lane: Lane) -> None:
     """Post until nothing is owed."""
-    if lane.mark:
-        await _resolve(lane)
     while lane.conversation.owed and not lane.stopping:
-        await _deliver(lane, lane.conversation.owed[0], {})
+        if lane.mark:
+            await _resolve(lane, lane.mark)
+        else:
+            await _deliver(lane, lane.conversation.owed[0], {})
 
 
-async def _resolve(lane: Lane) -> None:
-    """A mark that we did not set in this life: what was in the air then may stand in the thread.
+async def _resolve(lane: Lane, mark: Mark) -> None:
+    """A mark that nobody settled: what was in the air then may stand in the thread.
 
     What it names comes first, before anything older that turned up since: it is settled if it is
     there, completed if a part of it is, and goes back into the order if nothing of it is.
     """
-    mark = lane.mark
-    if mark is None:
-        return
     await _catch_up(lane)
-    waited = lane.kit.redis_now() - mark.at
-    found = await _look(
-        lane,
-        mark.ids,
-        mark.since,
-        lane.kit.timing.post_timeout + lane.kit.timing.look_delay - waited,
-    )
-    there = {part.id for part in found}
-    for outgoing in lane.conversation.owed:
-        if outgoing.id in there:
-            there.discard(outgoing.id)
-            await _deliver(lane, outgoing, found)
-    if there:
-        # Its chat ended before the transcript was read again; one that continues it has it still.
-        newest = max((ts for part, ts in found.items() if part.id in there), key=ts_key)
-        await lane.conclude(Posted(tuple(there), newest), unmark=True)
+    found = await _look(lane, mark)
+    # What is not owed was in a chat that ended before the transcript was read again. One that
+    # continues it has it still, and what does not stand there whole is to be had from it.
+    whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
+    begun = [
+        outgoing
+        for outgoing in lane.conversation.owed
+        if outgoing.id in {part.id for part in found.keys() - whole.keys()}
+    ]
+    await _settle(lane, whole, unmark=not begun)
+    for outgoing in begun:
+        await _deliver(lane, outgoing, found)
     lane.mark = None
+
+
+async def _settle(lane: Lane, found: Found, *, unmark: bool) -> None:
+    """Settle what stands in the thread, post by post; the mark goes with the last."""
+    last: dict[str, str] = {}
+    for part, ts in found.items():
+        last[part.id] = max(last.get(part.id, ""), ts, key=ts_key)
+    posts: dict[str, list[str]] = defaultdict(list)
+    for id_, ts in last.items():
+        posts[ts].append(id_)
+    for number, ts in enumerate(sorted(posts, key=ts_key), 1):
+        event = Posted(tuple(posts[ts]), ts)
+        await lane.conclude(event, unmark=unmark and number == len(posts))
 
 
 async def _catch_up(lane: Lane) -> None:
@@ -78,21 +88,25 @@ async def _catch_up(lane: Lane) -> None:
 
 
 async def _deliver(lane: Lane, outgoing: Outgoing, found: Found) -> None:
-    customer = lane.kit.customer
+    """Post it, in parts where it is long, or with what may join it. `found` stands there already."""
+    parts = lane.kit.customer.parts(outgoing)
+    if parts > 1:
+        # After a crash half-way the chat may be over, and the rest nowhere to be read.
+        await lane.save()
+    posted: Sequence[Outgoing] = (outgoing,)
     newest = ""
-    marked = False
     try:
-        for part in range(1, customer.parts(outgoing) + 1):
+        for part in range(1, parts + 1):
             ts = found.get(PartId(outgoing.id, part), "")
             if not ts:
-                ts = await _post(lane, outgoing, part, marked)
-                marked = True
+                posted, ts = await _post(lane, outgoing, part)
             newest = max(newest, ts, key=ts_key)
     except Failure as failure:
         await _give_up(lane, outgoing, failure)
         return
-    await lane.conclude(Posted((outgoing.id,), newest), unmark=True)
-    _delivered(lane, outgoing)
+    await lane.conclude(Posted(tuple(one.id for one in posted), newest), unmark=True)
+    for one in posted:
+        _delivered(lane, one)
 
 
 def _delivered(lane: Lane, outgoing: Outgoing) -> None:
@@ -131,41 +145,80 @@ async def _take_leave(lane: Lane, effects: Sequence[Effect]) -> None:
                 pass
 
 
-async def _post(lane: Lane, outgoing: Outgoing, part: int, marked: bool) -> str:
-    """Post one part and return its `ts`; raises the failure that cannot be cured."""
-    kit, conversation = lane.kit, lane.conversation
-    place = conversation.id.place
+async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Outgoing], str]:
+    """Post one part, or a short one with what may join it. Return what then stands in the thread,
+    and the `ts`; raise the failure that cannot be cured."""
+    kit = lane.kit
+    place = lane.conversation.id.place
     began = kit.clock.boottime()
-    attempt = 0
+    attempt, joins = 0, True
     while True:
         attempt += 1
-        await kit.pace.turn(place)
-        if not marked:
-            await store_insist(
-                lambda: kit.store.mark(conversation.id, (outgoing.id,), conversation.last_post_ts),
-                kit.clock,
-            )
+        behind = await kit.pace.turn(place, lambda: _urgent(lane))
+        load = _load(lane, outgoing) if behind and joins else (outgoing,)
+        guard = _guard(kit)
+        mark = await _mark(lane, load)
         try:
-            return await kit.customer.post(conversation.id, outgoing, part, kit.guard)
+            return load, await kit.customer.post(lane.conversation.id, load, part, guard)
         except Failure as failure:
             if isinstance(failure, Uncertain):
-                found = await _look(
-                    lane, (outgoing.id,), conversation.last_post_ts, kit.timing.look_delay
-                )
-                if ts := found.get(PartId(outgoing.id, part)):
-                    return ts
-                marked = False
-            age = kit.clock.boottime() - began
-            delay = next_try(failure, attempt, age, _patience(lane, failure))
-            if delay is None:
-                raise
-            if isinstance(failure, Temporary) and failure.retry_after is not None:
-                kit.pace.hold(place, failure.retry_after)
-            metrics.RETRIES.labels("slack", failure.call, type(failure).__name__.lower()).inc()
-            if isinstance(failure, Denied):
-                metrics.ALARMS.labels("slack_denied").inc()
-            log.warning("post_retried", call=failure.call, code=failure.code, attempt=attempt)
-            await kit.clock.sleep(delay)
+                found = await _look(lane, mark)
+                if stands := [one for one in load if PartId(one.id, part) in found]:
+                    return stands, max((found[PartId(o.id, part)] for o in stands), key=ts_key)
+            if isinstance(failure, Rejected) and len(load) > 1:
+                joins = False  # what is wrong with one of them must not cost the others
+                continue
+            await _wait(lane, failure, attempt, kit.clock.boottime() - began)
+
+
+def _urgent(lane: Lane) -> bool:
+    """Agents' words go before notices; a notice that they wait behind goes with them."""
+    return any(isinstance(outgoing, AgentMessage) for outgoing in lane.conversation.owed)
+
+
+def _load(lane: Lane, outgoing: Outgoing) -> Sequence[Outgoing]:
+    owed = lane.conversation.owed
+    return batch(owed[owed.index(outgoing) :], lane.kit.customer.room)
+
+
+async def _mark(lane: Lane, load: Sequence[Outgoing]) -> Mark:
+    """Every try is marked anew: who looks waits for what may still come of the last one."""
+    conversation = lane.conversation
+    since = lane.mark.since if lane.mark else conversation.last_post_ts
+    ids = [outgoing.id for outgoing in load]
+    lane.mark = await store_insist(
+        lambda: lane.kit.store.mark(conversation.id, ids, since), lane.kit.clock
+    )
+    return lane.mark
+
+
+def _guard(kit: Kit) -> Callable[[], None]:
+    """Asked when a connection is in hand. A look relies on a post being written within its time-out
+    after its mark; a process that stood still in between has to mark anew."""
+    latest = kit.clock.boottime() + kit.timing.post_timeout
+
+    def guard() -> None:
+        kit.guard()
+        if kit.clock.boottime() > latest:
+            raise Temporary("chat.postMessage", "late")
+
+    return guard
+
+
+async def _wait(lane: Lane, failure: Failure, attempt: int, age: float) -> None:
+    """Wait for the next try; raise the failure where there is none."""
+    kit = lane.kit
+    delay = next_try(failure, attempt, age, _patience(lane, failure))
+    if delay is None:
+        raise failure
+    metrics.RETRIES.labels("slack", failure.call, type(failure).__name__.lower()).inc()
+    if isinstance(failure, Denied):
+        metrics.ALARMS.labels("slack_denied").inc()
+    log.warning("post_retried", call=failure.call, code=failure.code, attempt=attempt)
+    if isinstance(failure, Temporary) and failure.retry_after is not None:
+        kit.pace.hold(lane.conversation.id.place, delay)  # no turn comes sooner
+    else:
+        await kit.clock.sleep(delay)
 
 
 def _patience(lane: Lane, failure: Failure) -> Patience:
@@ -173,26 +226,26 @@ def _patience(lane: Lane, failure: Failure) -> Patience:
     return Patience(timing.denied_patience if isinstance(failure, Denied) else timing.post_patience)
 
 
-async def _look(lane: Lane, ids: Collection[str], since: str, wait: float) -> Found:
-    """Our posts in the thread that carry any of `ids`. Looks after `wait` seconds, and once more a
-    little later if something is missing then."""
-    kit, conversation = lane.kit, lane.conversation
+async def _look(lane: Lane, mark: Mark) -> Found:
+    """Our posts in the thread that carry what the mark names. Looks when nothing of the marked try
+    can be in the air any more, and once more a little later if something is missing then."""
+    kit, timing = lane.kit, lane.kit.timing
+    due = mark.at + timing.post_timeout + timing.look_delay
     found: Found = {}
-    for pause in (max(wait, 0.0), kit.timing.look_delay):
+    for pause in (max(due - kit.redis_now(), 0.0), timing.look_delay):
         await kit.clock.sleep(pause)
-        found = await insist(lambda: kit.customer.look(conversation.id, since), "slack", kit.clock)
+        ids = mark.ids or tuple(outgoing.id for outgoing in lane.conversation.owed)
+        found = await insist(
+            lambda: kit.customer.look(lane.conversation.id, mark.since), "slack", kit.clock
+        )
         found = {part: ts for part, ts in found.items() if part.id in ids}
-        if _complete(lane, ids, found):
+        if all(_whole(one, found) for one in ids):
             break
-    outcome = "arrived" if found else "missing"
-    metrics.DOUBTS.labels(outcome).inc()
+    metrics.DOUBTS.labels("arrived" if found else "missing").inc()
     return found
 
 
-def _complete(lane: Lane, ids: Collection[str], found: Found) -> bool:
-    owed = {outgoing.id: outgoing for outgoing in lane.conversation.owed if outgoing.id in ids}
-    return all(
-        PartId(outgoing.id, part) in found
-        for outgoing in owed.values()
-        for part in range(1, lane.kit.customer.parts(outgoing) + 1)
-    )
+def _whole(id_: str, found: Found) -> bool:
+    """Whether every part of it is there."""
+    parts = [part for part in found if part.id == id_]
+    return bool(parts) and len(parts) >= max(part.of for part in parts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -47,6 +48,10 @@ _GONE = frozenset(
 )  # fmt: skip
 
 
+# Limited in each channel before anything else, so who knows the channels keeps its pace.
+_LIMITED_PER_CHANNEL = frozenset({"chat.postMessage"})
+
+
 @dataclass
 class _Call:
     """One request on its way. `sent`: a connection was in hand, so Slack may have acted."""
@@ -81,8 +86,16 @@ class _Request(aiohttp.ClientRequest):
 class Api:
     """Calls Slack's Web API. Use as an async context manager, or `open` and `close`."""
 
-    def __init__(self, settings: SlackSettings) -> None:
+    def __init__(
+        self,
+        settings: SlackSettings,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._settings = settings
+        self._sleep = sleep
+        self._refused_until: dict[str, float] = {}
+        """By method: when Slack will hear it again (monotonic). Limits are counted for each method
+        in a workspace (Slack, rate limits), and this is a client of one workspace."""
         self._session: aiohttp.ClientSession | None = None
         self._client: AsyncWebClient | None = None
 
@@ -140,11 +153,21 @@ class Api:
         return await self._call(method, "POST", json=body, guard=guard, changes=True)
 
     async def pages(self, method: str, key: str, **params: object) -> Sequence[Json]:
-        """Read all pages of a cursored method, and return the objects under `key` in order."""
+        """Read all pages of a cursored method, and return the objects under `key` in order.
+
+        A 429 between two pages is waited out: where one page a minute is allowed, who began anew
+        would never see the last.
+        """
         found: list[Json] = []
         cursor = ""
         while True:
-            page = await self.read(method, **params, cursor=cursor or None)
+            try:
+                page = await self.read(method, **params, cursor=cursor or None)
+            except Temporary as busy:
+                if not cursor or busy.retry_after is None:
+                    raise
+                await self._sleep(busy.retry_after)
+                continue
             found += [entry for entry in page.get(key) or () if isinstance(entry, Mapping)]
             cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
@@ -204,6 +227,7 @@ class Api:
         json: Mapping[str, object] | None = None,
     ) -> _Answer:
         client = self.client
+        self._mind_limits(method)
         call = _Call(guard)
         token = _current.set(call)
         started = time.perf_counter()
@@ -215,13 +239,26 @@ class Api:
                 json=None if json is None else {k: v for k, v in json.items() if v is not None},
             )
             return _Answer(_mapping(response.data), response.headers)
-        except Exception as error:  # noqa: BLE001 - judged by _fail, which raises
+        except Exception as error:  # noqa: BLE001 - judged by _failure
             if call.refusal is not None:
                 raise call.refusal from None
-            _fail(method, error, uncertain=changes and call.sent)
+            failure = _failure(method, error, uncertain=changes and call.sent)
+            self._note_limit(failure)
+            raise failure from None
         finally:
             _current.reset(token)
             metrics.CALL_SECONDS.labels("slack", method).observe(time.perf_counter() - started)
+
+    def _mind_limits(self, method: str) -> None:
+        """Ask for nothing that Slack has said it will not answer yet."""
+        wait = self._refused_until.get(method, 0.0) - time.monotonic()
+        if wait > 0:
+            raise Temporary(method, "ratelimited", wait)
+
+    def _note_limit(self, failure: Failure) -> None:
+        after = failure.retry_after if isinstance(failure, Temporary) else None
+        if after is not None and failure.call not in _LIMITED_PER_CHANNEL:
+            self._refused_until[failure.call] = time.monotonic() + after
 
 
 @dataclass(frozen=True)
@@ -241,15 +278,16 @@ def _scopes(headers: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(scope.strip() for scope in str(listed).split(",") if scope.strip())
 
 
-def _fail(method: str, error: Exception, *, uncertain: bool) -> NoReturn:
-    """Raise our kind of failure. `uncertain`: it might have happened, unless Slack says no."""
+def _failure(method: str, error: Exception, *, uncertain: bool) -> Failure:
+    """Our kind of failure. `uncertain`: it might have happened, unless Slack says no. Raises what
+    is none."""
     if isinstance(error, SlackApiError):
-        raise _refusal(method, error.response, uncertain=uncertain) from None
+        return _refusal(method, error.response, uncertain=uncertain)
     known = (aiohttp.ClientError, SlackClientError, OSError, TimeoutError, AttributeError)
     # slack_sdk stumbles with an AttributeError over an answer that is plain text.
     if not isinstance(error, known):
         raise error
-    raise _unknown(method, type(error).__name__, uncertain=uncertain) from None
+    return _unknown(method, type(error).__name__, uncertain=uncertain)
 
 
 def _refusal(method: str, response: Any, *, uncertain: bool) -> Failure:

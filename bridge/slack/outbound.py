@@ -11,6 +11,7 @@ from bridge.core.decision import ts_key
 from bridge.core.errors import Denied, Gone, Rejected
 from bridge.core.events import Identified, Incoming
 from bridge.core.model import AgentMessage, ConversationId, Notice, Outgoing
+from bridge.core.outbox import GAP
 from bridge.core.ports import PartId
 from bridge.core.text import split
 from bridge.slack import notices
@@ -81,6 +82,11 @@ class SlackSide:
 
     # --- posting -----------------------------------------------------------------------------
 
+    @property
+    def room(self) -> int:
+        """Characters of one post."""
+        return PART_LIMIT
+
     def parts(self, outgoing: Outgoing) -> int:
         """How many posts it takes."""
         return max(1, len(_spans(outgoing))) if isinstance(outgoing, AgentMessage) else 1
@@ -88,13 +94,13 @@ class SlackSide:
     async def post(
         self,
         conversation: ConversationId,
-        outgoing: Outgoing,
+        load: Sequence[Outgoing],
         part: int,
         guard: Callable[[], None],
     ) -> str:
-        """Post one part; see the port. Raises Rejected for an agent's message without text, and
-        Gone where the thread was deleted."""
-        payload = self._payload(conversation, outgoing, part)
+        """Post; see the port. Raises Rejected for an agent's message without text, and Gone where
+        the thread was deleted."""
+        payload = self._payload(conversation, load, part)
         try:
             answer = await self._api.write("chat.postMessage", guard=guard, **payload)
         except Denied as refusal:
@@ -102,26 +108,27 @@ class SlackSide:
                 raise
             # Refused for certain, so nothing was posted: the name goes into the text instead.
             self._customizes = False
-            payload = self._payload(conversation, outgoing, part)
+            payload = self._payload(conversation, load, part)
             answer = await self._api.write("chat.postMessage", guard=guard, **payload)
         ts = str(answer["ts"])
         if not conversation.flat and _left_the_thread(answer):
             # Under a root that was deleted Slack posts into the channel, for everybody to read.
             await self._api.write("chat.delete", channel=conversation.place.channel, ts=ts)
             raise Gone("chat.postMessage", "thread_not_found")
-        if isinstance(outgoing, Notice) and notices.button(outgoing, conversation):
+        if isinstance(load[0], Notice) and notices.button(load[0], conversation):
             self._remember(conversation.place.channel, ts, payload)
         return ts
 
     def _payload(
-        self, conversation: ConversationId, outgoing: Outgoing, part: int
+        self, conversation: ConversationId, load: Sequence[Outgoing], part: int
     ) -> dict[str, Any]:
+        first = load[0]
         body = (
-            self._notice(outgoing, conversation)
-            if isinstance(outgoing, Notice)
-            else self._agent_message(outgoing, part)
+            self._notice(first, conversation)
+            if isinstance(first, Notice)
+            else self._words([one for one in load if isinstance(one, AgentMessage)], part)
         )
-        entry = {"id": outgoing.id, "part": part, "of": self.parts(outgoing)}
+        entries = [{"id": one.id, "part": part, "of": self.parts(one)} for one in load]
         return body | {
             "channel": conversation.place.channel,
             "thread_ts": conversation.thread_ts or None,
@@ -131,24 +138,23 @@ class SlackSide:
             "unfurl_links": False,
             "unfurl_media": False,
             # Everybody in the workspace can read this: ids only.
-            "metadata": {"event_type": EVENT_TYPE, "event_payload": {"entries": [entry]}},
+            "metadata": {"event_type": EVENT_TYPE, "event_payload": {"entries": entries}},
         }
 
-    def _agent_message(self, outgoing: AgentMessage, part: int) -> dict[str, Any]:
-        spans = _spans(outgoing)
-        if not spans:
-            raise Rejected("chat.postMessage", "no_text")
-        start, end = spans[part - 1]
-        text = outgoing.text[start:end].strip()
-        blocks = plain(text)
-        if outgoing.markdown:
-            blocks = markdown(f"```\n{text}" if open_fence(outgoing.text[:start]) else text)
-        name = shown_name(outgoing.name)
+    def _words(self, messages: Sequence[AgentMessage], part: int) -> dict[str, Any]:
+        """A block for each message, so that the formatting of one ends with it."""
+        said = [_said(message, part) for message in messages]
+        text = GAP.join(words for words, _ in said)
+        blocks = [elements for _, elements in said]
+        name = shown_name(messages[0].name)
         if name and not self._customizes:
-            blocks = [section([text_element(f"{name}\n", bold=True)]), *blocks]
-            return {"text": escaped(f"{name}: {text}"), "blocks": [_rich_text(blocks)]}
-        body: dict[str, Any] = {"text": escaped(text), "blocks": [_rich_text(blocks)]}
-        return body | {"username": name} if name else body
+            blocks[0] = [section([text_element(f"{name}\n", bold=True)]), *blocks[0]]
+            text = f"{name}: {text}"
+        body: dict[str, Any] = {
+            "text": escaped(text),
+            "blocks": [_rich_text(elements) for elements in blocks],
+        }
+        return body | {"username": name} if name and self._customizes else body
 
     def _notice(self, notice: Notice, conversation: ConversationId) -> dict[str, Any]:
         block = _rich_text(notices.elements(notice))
@@ -242,6 +248,18 @@ def _spans(outgoing: Outgoing) -> Sequence[tuple[int, int]]:
     return list(split(outgoing.text, PART_LIMIT)) if isinstance(outgoing, AgentMessage) else []
 
 
+def _said(message: AgentMessage, part: int) -> tuple[str, list[Element]]:
+    """One part of a message, as text and as rich_text elements."""
+    spans = _spans(message)
+    if not spans:
+        raise Rejected("chat.postMessage", "no_text")
+    start, end = spans[part - 1]
+    text = message.text[start:end].strip()
+    if not message.markdown:
+        return text, plain(text)
+    return text, markdown(f"```\n{text}" if open_fence(message.text[:start]) else text)
+
+
 def _rich_text(elements: list[Element]) -> Element:
     return {"type": "rich_text", "elements": elements}
 
@@ -252,7 +270,11 @@ def _entries(post: Json) -> list[PartId]:
     if not isinstance(metadata, Mapping) or metadata.get("event_type") != EVENT_TYPE:
         return []
     entries = (metadata.get("event_payload") or {}).get("entries")
-    return [PartId(str(e["id"]), int(e["part"])) for e in _messages(entries) if "id" in e]
+    return [
+        PartId(str(entry["id"]), int(entry["part"]), int(entry["of"]))
+        for entry in _messages(entries)
+        if {"id", "part", "of"} <= entry.keys()
+    ]
 
 
 def _messages(value: object) -> list[Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -89,19 +89,26 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What a post of ours carries: one part of something, or one of several short messages."""
+
+    outgoing: Outgoing
+    id: PartId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlackPost:
     """A post of ours in a thread."""
 
     ts: str
-    outgoing: Outgoing
-    part: int
-    text: str
+    entries: tuple[Entry, ...]
 
 
 class FakeCustomer:
     """`ports.CustomerSide` and `ports.CustomerHistory`, and the people in Slack. Long messages take several posts."""
 
-    post_limit = 40
+    room = 40
 
     def __init__(self, clock: Clock) -> None:
         self.faults = Faults()
@@ -147,19 +154,24 @@ class FakeCustomer:
     # --- what they see ---------------------------------------------------------------------------
 
     def words(self, conversation: ConversationId) -> list[str]:
-        """What agents wrote, post by post."""
+        """What agents wrote, entry by entry."""
+        return [text for post in self.posts(conversation) for text in post]
+
+    def posts(self, conversation: ConversationId) -> list[list[str]]:
+        """The same, post by post."""
         return [
-            post.text
+            [entry.text for entry in post.entries]
             for post in self._thread(conversation)
-            if isinstance(post.outgoing, AgentMessage)
+            if isinstance(post.entries[0].outgoing, AgentMessage)
         ]
 
     def notices(self, conversation: ConversationId) -> list[NoticeKind]:
         """What the bridge itself said."""
         return [
-            post.outgoing.kind
+            entry.outgoing.kind
             for post in self._thread(conversation)
-            if isinstance(post.outgoing, Notice)
+            for entry in post.entries
+            if isinstance(entry.outgoing, Notice)
         ]
 
     def reads(self, conversation: ConversationId, text: str) -> bool:
@@ -167,8 +179,8 @@ class FakeCustomer:
         return text in self.words(conversation)
 
     def ids(self, conversation: ConversationId) -> list[PartId]:
-        """What every post carries."""
-        return [PartId(post.outgoing.id, post.part) for post in self._thread(conversation)]
+        """What the posts carry, entry by entry."""
+        return [entry.id for post in self._thread(conversation) for entry in post.entries]
 
     def _thread(self, conversation: ConversationId) -> list[SlackPost]:
         return sorted(self.threads[conversation], key=lambda post: ts_key(post.ts))
@@ -193,30 +205,35 @@ class FakeCustomer:
     def parts(self, outgoing: Outgoing) -> int:
         if isinstance(outgoing, Notice):
             return 1
-        return max(1, -(-len(outgoing.text) // self.post_limit))
+        return max(1, -(-len(outgoing.text) // self.room))
 
     async def post(
         self,
         conversation: ConversationId,
-        outgoing: Outgoing,
+        load: Sequence[Outgoing],
         part: int,
         guard: Callable[[], None],
     ) -> str:
-        words = outgoing.text if isinstance(outgoing, AgentMessage) else str(outgoing.kind)
-        text = words[(part - 1) * self.post_limit : part * self.post_limit]
+        entries = tuple(self._entry(outgoing, part) for outgoing in load)
 
         def appear() -> str:
-            post = SlackPost(self._ts(), outgoing, part, text)
+            post = SlackPost(self._ts(), entries)
             self.threads[conversation].append(post)
             return post.ts
 
         return await self.faults.around("post", appear, check=guard)
 
+    def _entry(self, outgoing: Outgoing, part: int) -> Entry:
+        words = outgoing.text if isinstance(outgoing, AgentMessage) else str(outgoing.kind)
+        text = words[(part - 1) * self.room : part * self.room]
+        return Entry(outgoing, PartId(outgoing.id, part, self.parts(outgoing)), text)
+
     async def look(self, conversation: ConversationId, since: str) -> Mapping[PartId, str]:
         def read() -> Mapping[PartId, str]:
             return {
-                PartId(post.outgoing.id, post.part): post.ts
+                entry.id: post.ts
                 for post in self.threads[conversation]
+                for entry in post.entries
                 if ts_key(post.ts) > ts_key(since)
             }
 

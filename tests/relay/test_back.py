@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
-from bridge.core.model import NoticeKind, Phase
+from bridge.core.model import ItemKind, NoticeKind, Phase
 from bridge.core.ports import PartId
 from tests.relay.lifeline import Redis
 from tests.relay.play import A_PAGE
@@ -33,11 +35,101 @@ async def test_posts_keep_the_pace_of_their_channel(world: World) -> None:
     begun = world.clock.boottime()
     for contact in world.connect.contacts:
         for number in range(10):
-            world.connect.says(f"{contact.id} {number}", contact=contact)
+            world.connect.says(f"{contact.id}, message number {number}", contact=contact)
     await until(lambda: all(len(world.customer.words(id_)) == 10 for id_ in (here, there)))
     assert world.clock.boottime() - begun > 15.0
     for id_, contact in zip((here, there), world.connect.contacts, strict=True):
-        assert world.customer.words(id_) == [f"{contact.id} {number}" for number in range(10)]
+        said = [f"{contact.id}, message number {number}" for number in range(10)]
+        assert world.customer.posts(id_) == [[text] for text in said]
+
+
+async def test_what_waits_is_joined_and_what_does_not_is_not(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    texts = [f"No {number}" for number in range(30)]
+    for text in texts:
+        world.connect.says(text)
+    await until(lambda: world.customer.reads(id_, texts[-1]))
+    posts = world.customer.posts(id_)
+    assert [text for post in posts for text in post] == texts
+    assert [len(post) for post in posts[:3]] == [1, 1, 1]  # of the burst, the notice was the first
+    assert max(len(post) for post in posts) > 4
+    assert all(len("\n\n".join(post)) <= world.customer.room for post in posts)
+    kept = await world.settled(id_)
+    assert kept.mark is None
+    assert len(world.connect.current.delivered) == 30
+    await world.clock.sleep(10.0)
+    for text in ("one", "two", "three"):
+        world.connect.says(text)
+    await until(lambda: world.customer.reads(id_, "three"))
+    assert world.customer.posts(id_)[-3:] == [["one"], ["two"], ["three"]]
+
+
+async def test_only_neighbours_of_one_sender_are_joined(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _fall_behind(world)
+    for text, name in (("a", "Ann"), ("b", "Ann"), ("c", "Ben"), ("d", "Ann")):
+        world.connect.says(text, name)
+    world.connect.joins("Eva")
+    world.connect.says("e", "Ann")
+    await until(lambda: world.customer.reads(id_, "e"))
+    assert world.customer.posts(id_)[-4:] == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert world.customer.ids(id_)[-1].id == world.connect.current.items[-1].id
+
+
+async def test_one_bad_message_does_not_cost_those_that_would_join_it(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    await _fall_behind(world)
+    for text in ("a", "b", "c"):
+        world.connect.says(text)
+    await world.clock.sleep(0.5)
+    world.customer.faults.next("post", Rejected("chat.postMessage", "invalid_blocks"))
+    await until(lambda: world.customer.reads(id_, "c"))
+    assert world.customer.words(id_)[-3:] == ["a", "b", "c"]
+    assert world.customer.posts(id_)[-1] == ["b", "c"]
+    assert world.connect.asides == []
+
+
+async def _fall_behind(world: World) -> None:
+    """Spend the burst of the newest contact's channel, and more."""
+    contact = world.connect.current
+    for number in range(5):
+        world.connect.says(f"This takes a post of its own, number {number}", contact=contact)
+    posts = world.customer.faults.calls["post"]
+    await until(lambda: world.customer.faults.calls["post"] == posts + 5)
+
+
+async def test_a_flood_in_one_thread_leaves_the_others_their_turns(world: World) -> None:
+    await world.replica()
+    here, there = await world.opened("hello"), await world.opened("hi")
+    flooded, quiet = world.connect.contacts
+    for number in range(40):
+        world.connect.says(f"This takes a post of its own, number {number}", contact=flooded)
+    await world.clock.sleep(5.5)
+    before = len(world.customer.posts(here))
+    world.connect.says("one", contact=quiet)
+    await until(lambda: world.customer.reads(there, "one"))
+    assert len(world.customer.posts(here)) <= before + 2
+    await until(lambda: len(world.customer.posts(here)) == 40)
+
+
+async def test_words_go_before_notices_of_other_threads(world: World) -> None:
+    await world.replica()
+    first, second, third = [await world.opened(text) for text in ("one", "two", "three")]
+    contacts = world.connect.contacts
+    await _fall_behind(world)
+    await world.clock.sleep(0.3)
+    # A notice with words behind it goes with them; one alone goes after all words.
+    await world.deliver(world.customer.asks_to_end(first))
+    world.connect._add(contacts[1], ItemKind.JOINED, "AGENT", "Ann")
+    world.connect.says("after the notice", contact=contacts[1])
+    world.connect.says("words", contact=contacts[2])
+    await until(lambda: NoticeKind.ENDED in world.customer.notices(first))
+    assert NoticeKind.JOINED in world.customer.notices(second)
+    assert world.customer.reads(second, "after the notice")
+    assert world.customer.reads(third, "words")
 
 
 async def test_a_429_holds_the_whole_channel(world: World) -> None:
@@ -206,6 +298,7 @@ async def test_every_try_is_marked_anew(world: World) -> None:
 async def test_what_is_marked_is_completed_before_anything_else(world: World) -> None:
     first = await world.replica()
     id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 1.0
     world.connect.says(A_PAGE)
     await until(lambda: len(world.customer.words(id_)) == 1)
     await first.kill()
@@ -224,3 +317,97 @@ async def test_a_look_that_fails_is_tried_again(world: World) -> None:
     await until(lambda: world.customer.reads(id_, "one"))
     await world.settled(id_)
     assert world.customer.words(id_) == ["one"]
+
+
+async def test_a_long_message_is_completed_although_its_chat_ended(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 1.0
+    world.connect.says(A_PAGE)
+    await until(lambda: len(world.customer.words(id_)) == 1)
+    await first.kill()
+    world.connect.ends()
+    await world.replica()
+    await until(lambda: NoticeKind.MISSED in world.customer.notices(id_))
+    assert "".join(world.customer.words(id_)) == A_PAGE
+
+
+@pytest.mark.parametrize("late", [0.0, 4.0, 9.5, 14.5])
+@pytest.mark.parametrize("begin", ["joined", "part", "429"])
+async def test_a_post_in_the_air_at_takeover_stands_there_once(
+    world: World, begin: str, late: float
+) -> None:
+    """It lands up to its time-out and a look's delay after it was marked, however long ago the
+    first try or the first part was."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    await _fall_behind(world)
+    texts = [A_PAGE] if begin == "part" else ["a", "b", "c"]
+    for text in texts:
+        world.connect.says(text)
+    if begin == "part":
+        await until(lambda: world.customer.reads(id_, A_PAGE[:40]))
+    if begin == "429":
+        limited = Temporary("chat.postMessage", "ratelimited", retry_after=40.0)
+        world.customer.faults.next("post", limited)
+    done = world.customer.faults.calls["post"] + (begin == "429")
+    world.customer.faults.next("post", LOST, after=True, late=late)
+    await until(lambda: world.customer.faults.calls["post"] == done + 1)
+    await first.stop(grace=0.0)
+    world.connect.says("after")
+    await world.replica()
+    await until(lambda: world.customer.reads(id_, "after"))
+    await world.settled(id_)
+    await world.clock.sleep(30.0)
+    assert "".join(world.customer.words(id_)[5:]) == "".join([*texts, "after"])
+    assert len(set(world.customer.ids(id_))) == len(world.customer.ids(id_))
+
+
+async def test_a_post_is_written_within_its_time_out_after_the_mark(world: World) -> None:
+    """A look could not know of one that goes out later, after the process stood still."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.seconds["store.mark"] = 12.0
+    world.connect.says("one")
+    posts = world.customer.faults.calls["post"]
+    await until(lambda: world.customer.faults.calls["post"] == posts + 1)
+    replica.lifeline.seconds.clear()
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    assert world.customer.faults.calls["post"] == posts + 2
+    assert world.customer.words(id_) == ["one"]
+
+
+async def test_a_defect_after_a_post_does_not_repeat_it(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.says("one")
+    unforeseen: Any = KeyError("ts")
+    world.customer.faults.next("post", unforeseen, after=True)
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.clock.sleep(30.0)
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert replica.has(id_).owed == ()
+    assert world.customer.words(id_) == ["one", "two"]
+
+
+async def test_a_mark_without_ids_looks_for_everything_that_is_owed(world: World) -> None:
+    """Redis may have forgotten which posts were tried and which were settled."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    older = (await world.kept(id_)).conversation
+    texts = ["one", A_PAGE, "two"]
+    for text in texts:
+        world.connect.says(text)
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.settled(id_)
+    await first.kill()
+    reader = world.backend.store(first.name)
+    await reader.settle(older)
+    await reader.mark(id_, (), older.last_post_ts)
+    await world.replica()
+    world.connect.says("three")
+    await until(lambda: world.customer.reads(id_, "three"))
+    await world.settled(id_)
+    assert "".join(world.customer.words(id_)) == "".join([*texts, "three"])

@@ -71,4 +71,4 @@ async def test_places_that_fell_silent_are_forgotten(clock: FakeClock) -> None:
     for number in range(500):
         await pace.turn(Place(Workspace("T1"), f"C{number}"))
         await clock.sleep(1.0)
-    assert len(pace._meters) < 10
+    assert len(pace._lines) < 10

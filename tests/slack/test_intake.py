@@ -104,7 +104,7 @@ async def test_what_is_not_for_us_is_acknowledged_once(kit: Kit, transport: str)
     async with connected(kit, transport):
         await kit.people.say("root")
         root = (await kit.people.sees())[0]["ts"]
-        await kit.side.post(kit.thread(root), Notice("n", NoticeKind.ENDED), 1, lambda: None)
+        await kit.side.post(kit.thread(root), [Notice("n", NoticeKind.ENDED)], 1, lambda: None)
         await kit.people.do("messages", "PATCH", channel=HELP, ts=root, text="root, edited")
         await kit.people.do("topic", channel=HELP, user=ANA, topic="news")
         await kit.people.do("reactions", channel=HELP, ts=root, user=ANA, name="eyes")
@@ -152,7 +152,7 @@ async def test_a_click_is_taken_in(kit: Kit, transport: str) -> None:
     async with connected(kit, transport):
         root = (await kit.people.say("hello"))["ts"]
         ts = await kit.side.post(
-            kit.thread(root), Notice("n", NoticeKind.CONNECTING), 1, lambda: None
+            kit.thread(root), [Notice("n", NoticeKind.CONNECTING)], 1, lambda: None
         )
         for user in (ANA, EVA):
             await kit.people.do("clicks", channel=HELP, ts=ts, user=user, action_id="bridge_end")

@@ -26,7 +26,7 @@ async def opened(kit: Kit, channel: str = HELP) -> str:
 
 async def posted(kit: Kit, message: AgentMessage | Notice, part: int = 1) -> dict[str, Any]:
     """Post into a new thread and return what a person then sees of it."""
-    ts = await kit.side.post(kit.thread(await opened(kit)), message, part, unguarded)
+    ts = await kit.side.post(kit.thread(await opened(kit)), [message], part, unguarded)
     return next(m for m in await kit.people.sees() if m["ts"] == ts)
 
 
@@ -41,7 +41,7 @@ def as_port(kit: Kit) -> CustomerSide:
 
 async def test_an_agents_message_stands_in_the_thread_under_their_name(kit: Kit) -> None:
     root = await opened(kit)
-    ts = await as_port(kit).post(kit.thread(root), said("Hello & welcome"), 1, unguarded)
+    ts = await as_port(kit).post(kit.thread(root), [said("Hello & welcome")], 1, unguarded)
     seen = (await kit.people.sees())[-1]
     assert (seen["ts"], seen["thread_ts"], seen["author"]) == (ts, root, "Maria")
     assert seen["shown"] == "Hello & welcome"
@@ -159,7 +159,7 @@ async def test_long_messages_take_several_posts_in_order(kit: Kit) -> None:
     count = kit.side.parts(message)
     assert count > 2
     for part in range(1, count + 1):
-        await kit.side.post(thread, message, part, unguarded)
+        await kit.side.post(thread, [message], part, unguarded)
     seen = (await kit.people.sees())[1:]
     assert " ".join(post["shown"] for post in seen) == text
     assert all(len(post["shown"]) <= PART_LIMIT for post in seen)
@@ -171,7 +171,7 @@ async def test_a_code_block_stays_one_across_parts(kit: Kit) -> None:
     message = said("```\n" + "line of code\n" * 400 + "```", markdown=True)
     thread = kit.thread(await opened(kit))
     for part in range(1, kit.side.parts(message) + 1):
-        await kit.side.post(thread, message, part, unguarded)
+        await kit.side.post(thread, [message], part, unguarded)
     kinds = [p["type"] for m in (await kit.people.sees())[1:] for p in m["blocks"][0]["elements"]]
     assert kinds == ["rich_text_preformatted"] * kit.side.parts(message)
 
@@ -179,13 +179,13 @@ async def test_a_code_block_stays_one_across_parts(kit: Kit) -> None:
 async def test_a_message_without_text_is_refused(kit: Kit) -> None:
     assert kit.side.parts(said(" \n ")) == 1
     with pytest.raises(Rejected):
-        await kit.side.post(kit.thread("1.1"), said(" \n "), 1, unguarded)
+        await kit.side.post(kit.thread("1.1"), [said(" \n ")], 1, unguarded)
 
 
 async def test_a_flat_conversation_is_answered_at_the_top(kit: Kit) -> None:
     dm = str((await kit.people.do("dms", user=ANA))["id"])
     await kit.people.say("hello", dm)
-    ts = await kit.side.post(kit.thread("", dm), said("hi"), 1, unguarded)
+    ts = await kit.side.post(kit.thread("", dm), [said("hi")], 1, unguarded)
     seen = (await kit.people.sees(dm))[-1]
     assert (seen["ts"], seen["parent_ts"]) == (ts, None)
     assert await kit.side.look(kit.thread("", dm), "") == {PartId("item-1", 1): ts}
@@ -195,7 +195,7 @@ async def test_nothing_stays_in_the_channel_when_the_thread_was_deleted(kit: Kit
     root = await opened(kit)
     await kit.people.do("messages", "DELETE", channel=HELP, ts=root)
     with pytest.raises(Gone, match="thread_not_found"):
-        await kit.side.post(kit.thread(root), said("only for the thread"), 1, unguarded)
+        await kit.side.post(kit.thread(root), [said("only for the thread")], 1, unguarded)
     assert [m["shown"] for m in await kit.people.sees() if m["is_bot"]] == []
 
 
@@ -203,7 +203,7 @@ async def test_a_place_that_is_gone(kit: Kit) -> None:
     thread = kit.thread(await opened(kit))
     await kit.people.do("remove_bot", channel=HELP)
     with pytest.raises(Gone):
-        await kit.side.post(thread, said("hello?"), 1, unguarded)
+        await kit.side.post(thread, [said("hello?")], 1, unguarded)
 
 
 # --- notices -------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ async def test_a_button_is_retired_and_its_text_kept(box: SlackSandbox, remember
     async with wired(box) as kit:
         thread = kit.thread(await opened(kit))
         notice = Notice("n", NoticeKind.CONNECTING)
-        ts = await kit.side.post(thread, notice, 1, unguarded)
+        ts = await kit.side.post(thread, [notice], 1, unguarded)
         before = (await kit.people.sees())[-1]
         async with wired(box) as other:
             await (kit if remembered else other).side.retire_button(thread, ts)
@@ -292,11 +292,11 @@ async def test_a_flag_without_its_scope_is_let_be(box: SlackSandbox) -> None:
 @pytest.mark.parametrize("fault", ["no_answer", "internal_error_done", "truncate"])
 async def test_a_look_finds_a_post_whose_answer_was_lost(kit: Kit, fault: str) -> None:
     thread = kit.thread(await opened(kit))
-    first = await kit.side.post(thread, said("one"), 1, unguarded)
+    first = await kit.side.post(thread, [said("one")], 1, unguarded)
     await kit.people.fault(fault, "chat.postMessage")
     lost = AgentMessage("item-2", "Maria", "two")
     with pytest.raises(Uncertain):
-        await kit.side.post(thread, lost, 1, unguarded)
+        await kit.side.post(thread, [lost], 1, unguarded)
     found = await kit.side.look(thread, first)
     assert found == {PartId("item-2", 1): (await kit.people.sees())[-1]["ts"]}
     assert set(await kit.side.look(thread, "")) == {PartId("item-1", 1), PartId("item-2", 1)}
@@ -306,7 +306,7 @@ async def test_a_look_does_not_find_what_was_dropped(kit: Kit) -> None:
     thread = kit.thread(await opened(kit))
     await kit.people.fault("drop", "chat.postMessage")
     with pytest.raises(Uncertain):
-        await kit.side.post(thread, said("one"), 1, unguarded)
+        await kit.side.post(thread, [said("one")], 1, unguarded)
     assert await kit.side.look(thread, "") == {}
 
 
@@ -318,7 +318,7 @@ async def test_a_look_reads_all_pages_and_only_our_posts(box: SlackSandbox) -> N
         for index in range(5):
             await kit.people.say("and?", thread_ts=thread.thread_ts)
             message = AgentMessage(f"item-{index}", "Maria", "hm")
-            ts = await kit.side.post(thread, message, 1, unguarded)
+            ts = await kit.side.post(thread, [message], 1, unguarded)
             expected[PartId(message.id, 1)] = ts
         assert await kit.side.look(thread, "") == expected
         assert len(await kit.people.calls("conversations.replies")) > 3
@@ -335,7 +335,7 @@ async def test_the_root_is_read_as_the_intake_would_have_taken_it(kit: Kit) -> N
 
 
 async def test_roots_that_are_none(kit: Kit) -> None:
-    ours = await kit.side.post(kit.thread(""), said("announcement"), 1, unguarded)
+    ours = await kit.side.post(kit.thread(""), [said("announcement")], 1, unguarded)
     deleted = str((await kit.people.say("oops"))["ts"])
     await kit.people.say("reply", thread_ts=deleted)
     await kit.people.do("messages", "DELETE", channel=HELP, ts=deleted)
