@@ -98,7 +98,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         web = Web(settings.http_host, settings.http_port)
         store = await _open_store(stack, settings)
         slack = _slack_settings(settings)
-        api = await stack.enter_async_context(Api(slack))
+        pauses = StoppableClock(clock)
+        api = await stack.enter_async_context(Api(slack, pauses.sleep))
         identity = await _insist("Slack", api.identity, clock)
         places = Places(api, settings.support_channels)
         await _insist("Slack", places.start, clock)
@@ -114,7 +115,6 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(agent.close)
 
         lease = Lease(clock, settings.lease_seconds)
-        pauses = StoppableClock(clock)
         customer = SlackSide(api, view, directory)
         kit = Kit(
             store=store,

@@ -102,7 +102,7 @@ class ConnectChat:
         self._inbound = Inbound(
             settings, clock, credentials, seen=seen, listener=listener, on_ended=self._end
         )
-        self._outbound = Outbound(settings, quotas, clock, credentials)
+        self._outbound = Outbound(quotas, clock, credentials)
         self._connection = ParticipantConnection(
             settings,
             session,
@@ -116,10 +116,10 @@ class ConnectChat:
         """Connect and subscribe in the background."""
         self._connection.start(urgency, started)
 
-    async def send(self, text: str, client_token: str, markdown: bool = False) -> Sent:
+    async def send(self, text: str, client_token: str) -> Sent:
         """SendMessage; returns the item that it became."""
         self._check("SendMessage")
-        return await self._outbound.send(text, client_token, markdown)
+        return await self._outbound.send(text, client_token)
 
     async def end(self, client_token: str) -> None:
         """DisconnectParticipant. A contact that is over already is success. The socket stays: the

@@ -6,11 +6,10 @@ import asyncio
 import json
 import logging
 
-from bridge.connect.api import ConnectSettings
 from bridge.connect.contacts import Credentials
 from bridge.connect.quota import Quotas, Urgency
 from bridge.connect.refusals import Forbidden
-from bridge.connect.translate import EVENT, MARKDOWN, PLAIN, unix_seconds
+from bridge.connect.translate import EVENT, PLAIN, unix_seconds
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
 from bridge.core.model import Sent
 from bridge.core.ports import Clock
@@ -25,10 +24,7 @@ _CONFLICT = "ConflictException"
 class Outbound:
     """Sends as one contact's customer. Pace of the signs: that of AWS's own clients."""
 
-    def __init__(
-        self, settings: ConnectSettings, quotas: Quotas, clock: Clock, credentials: Credentials
-    ) -> None:
-        self._markdown = MARKDOWN in settings.content_types
+    def __init__(self, quotas: Quotas, clock: Clock, credentials: Credentials) -> None:
         self._quotas = quotas
         self._clock = clock
         self._credentials = credentials
@@ -40,16 +36,11 @@ class Outbound:
         self._typist: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def send(self, text: str, client_token: str, markdown: bool) -> Sent:
+    async def send(self, text: str, client_token: str) -> Sent:
         """SendMessage; returns the item that it became."""
         answer = await self._credentials.call(
             "SendMessage",
-            {
-                # What was not declared at the start is refused (SendMessage, ContentType).
-                "ContentType": MARKDOWN if markdown and self._markdown else PLAIN,
-                "Content": text,
-                "ClientToken": client_token,
-            },
+            {"ContentType": PLAIN, "Content": text, "ClientToken": client_token},
         )
         item_id = answer.get("Id")
         if not isinstance(item_id, str) or not item_id:

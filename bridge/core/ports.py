@@ -143,7 +143,7 @@ class ChatListener(Protocol):
 class Chat(Protocol):
     """The live end of one contact: its credentials, its socket, its transcript."""
 
-    async def send(self, text: str, client_token: str, markdown: bool = False) -> Sent:
+    async def send(self, text: str, client_token: str) -> Sent:
         """SendMessage. A 403 renews the token once; then Gone."""
         ...
 

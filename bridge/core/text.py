@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import regex  # type: ignore[import-untyped]  # it ships no annotations
-
-Measure = Callable[[str], int]
 
 _FENCE = regex.compile(r"^[ \t]*```.*?(?:^[ \t]*```[ \t]*$|\Z)", regex.MULTILINE | regex.DOTALL)
 _LINK_LENGTH = 2000
@@ -19,35 +17,28 @@ _SENTENCE_END = regex.compile(rf"[.!?\u2026{_IDEOGRAPHIC_END}][\"'\u201d\u2019\u
 _PARAGRAPH, _LINE, _SENTENCE, _WORD = 3, 2, 1, 0
 
 
-def utf8_length(text: str) -> int:
-    """Bytes that the text takes as UTF-8."""
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
-def split(
-    text: str, limit: int, offset: int = 0, measure: Measure = len
-) -> Iterator[tuple[int, int]]:
+def split(text: str, limit: int, offset: int = 0) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of the pieces from `offset` on; a text without anything but white space
     has none. Concatenated, the pieces are the text. See `cut`."""
     while text[offset:].strip():
-        end = cut(text, limit, offset, measure)
+        end = cut(text, limit, offset)
         yield offset, end
         offset = end
 
 
-def cut(text: str, limit: int, offset: int = 0, measure: Measure = len) -> int:
+def cut(text: str, limit: int, offset: int = 0) -> int:
     """Return where the piece that starts at `offset` ends.
 
-    Pieces are to be stripped of surrounding white space when they are sent: `limit` (in units of
-    `measure`) holds for what is left, which is never empty. A piece ends at the last border of a
+    Pieces are to be stripped of surrounding white space when they are sent: `limit` (in
+    characters) holds for what is left, which is never empty. A piece ends at the last border of a
     paragraph, line, sentence or word that fits, in this order of preference, outside of code
     fences and links where it can, and never inside a grapheme that fits a piece. The same
     arguments give the same end: a retry that stores only offsets repeats the same pieces.
     """
     begin = _skip_blank(text, offset)
-    if measure(text[begin:].rstrip()) <= limit:
+    if len(text[begin:].rstrip()) <= limit:
         return len(text)
-    borders = _graphemes(text, begin, limit, measure)
+    borders = _graphemes(text, begin, limit)
     best = _best(text, begin, borders, _protected(text, begin, borders[-1]))
     return _skip_blank(text, best)
 
@@ -60,23 +51,14 @@ def _skip_blank(text: str, position: int) -> int:
     return len(text)
 
 
-def _graphemes(text: str, begin: int, limit: int, measure: Measure) -> list[int]:
+def _graphemes(text: str, begin: int, limit: int) -> list[int]:
     """Ends of the graphemes that fit together; of code points where not even one fits."""
     ends: list[int] = []
-    size = 0
     for match in _GRAPHEME.finditer(text, begin):
-        size += measure(match.group())
-        if size > limit:
+        if match.end() - begin > limit:
             break
         ends.append(match.end())
-    return ends or _code_points(text, begin, limit, measure)
-
-
-def _code_points(text: str, begin: int, limit: int, measure: Measure) -> list[int]:
-    end = begin + 1
-    while end < len(text) and measure(text[begin : end + 1]) <= limit:
-        end += 1
-    return [end]
+    return ends or [begin + limit]
 
 
 def _protected(text: str, begin: int, last: int) -> list[tuple[int, int]]:

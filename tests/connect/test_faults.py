@@ -341,16 +341,6 @@ async def test_refused_sends(world: World, kind: str, failure: type[Exception]) 
     assert (await talk.chat.send("one", "t-1")).item_id
 
 
-async def test_markdown_that_was_not_declared_goes_as_plain_text(world: World) -> None:
-    talk = await world.talk(world.side(content_types=("text/plain",)))
-    await talk.chat.send("*one*", "t-1", markdown=True)
-    assert await world.desk.heard(talk.id) == ["*one*"]
-    other = await world.talk()
-    await other.chat.send("*two*", "t-1", markdown=True)
-    transcript = (await world.desk.contact(other.id))["transcript"]
-    assert any(each.get("ContentType") == "text/markdown" for each in transcript)
-
-
 async def test_a_service_that_is_away(world: World) -> None:
     side = world.side()
     talk = await world.talk(side)

@@ -71,7 +71,7 @@ def inbound(service: Service, clock: FakeClock, listener: Listener, *seen: int) 
 
 def outbound(service: Service, clock: FakeClock, rate: float = 10) -> Outbound:
     quotas = Quotas(clock, {"SendEvent": Rate(rate, rate)})
-    return Outbound(SETTINGS, quotas, clock, service)
+    return Outbound(quotas, clock, service)
 
 
 # --- inbound -----------------------------------------------------------------------------------

@@ -5,16 +5,15 @@ import regex  # type: ignore[import-untyped]  # it ships no annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.text import Measure, cut, split, utf8_length
+from bridge.core.text import cut, split
 
 WORDS = st.text(alphabet="ab .!?\n\r\té\u0301\u200d👩🚀🇩🇪`[]()<>https:/界。", max_size=300)
 TEXTS = st.one_of(WORDS, st.text(max_size=200))
 LIMITS = st.integers(min_value=1, max_value=60)
-MEASURES = st.sampled_from([len, utf8_length])
 
 
-def pieces(text: str, limit: int, measure: Measure = len) -> list[str]:
-    return [text[start:end] for start, end in split(text, limit, measure=measure)]
+def pieces(text: str, limit: int) -> list[str]:
+    return [text[start:end] for start, end in split(text, limit)]
 
 
 @given(TEXTS, LIMITS)
@@ -24,9 +23,9 @@ def test_nothing_is_lost_and_no_piece_is_blank(text: str, limit: int) -> None:
     assert all(piece.strip() for piece in found)
 
 
-@given(TEXTS, st.integers(min_value=4, max_value=60), MEASURES)
-def test_every_stripped_piece_fits(text: str, limit: int, measure: Measure) -> None:
-    assert all(measure(piece.strip()) <= limit for piece in pieces(text, limit, measure))
+@given(TEXTS, LIMITS)
+def test_every_stripped_piece_fits(text: str, limit: int) -> None:
+    assert all(len(piece.strip()) <= limit for piece in pieces(text, limit))
 
 
 @given(TEXTS, LIMITS)
@@ -72,11 +71,6 @@ def test_pieces_follow_from_the_offset_alone(text: str, limit: int) -> None:
 )
 def test_pieces(text: str, limit: int, expected: list[str]) -> None:
     assert pieces(text, limit) == expected
-
-
-def test_bytes_are_counted_where_asked() -> None:
-    assert pieces("ééé", 4, utf8_length) == ["éé", "é"]
-    assert utf8_length("é👍\ud800") == 2 + 4 + 3
 
 
 @pytest.mark.parametrize(

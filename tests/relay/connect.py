@@ -246,7 +246,7 @@ class FakeChat:
             self._ended = True
             self._listener.over()
 
-    async def send(self, text: str, client_token: str, markdown: bool = False) -> Sent:
+    async def send(self, text: str, client_token: str) -> Sent:
         self._check("SendMessage")
         try:
             return await self._connect.faults.around(

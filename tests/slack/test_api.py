@@ -87,6 +87,56 @@ async def test_failures(  # noqa: PLR0917 - columns of the table
     assert len(await kit.people.calls(method)) == 1
 
 
+async def test_a_429_rests_its_method_and_no_other(kit: Kit) -> None:
+    await kit.people.fault("throttle", READ, retry_after=1)
+    assert isinstance(await failure(kit, READ), Temporary)
+    held = await failure(kit, READ)
+    assert isinstance(held, Temporary)
+    assert held.retry_after is not None
+    assert 0.0 < held.retry_after <= 1.0
+    assert len(await kit.people.calls(READ)) == 1
+    await kit.api.read("conversations.members", channel=HELP)
+
+    async with asyncio.timeout(8.0):
+        while not await _answered(kit):
+            await asyncio.sleep(0.05)
+    assert len(await kit.people.calls(READ)) == 2
+
+
+async def _answered(kit: Kit) -> bool:
+    try:
+        await kit.api.read(READ, channel=HELP)
+    except Temporary:
+        return False
+    return True
+
+
+async def test_a_429_of_a_post_is_for_whoever_knows_the_channels(kit: Kit) -> None:
+    await kit.people.fault("throttle", POST, retry_after=30)
+    assert isinstance(await failure(kit, POST), Temporary)
+    await post(kit)
+
+
+async def test_pages_go_on_after_a_429_where_they_were(box: SlackSandbox) -> None:
+    """At one page a minute whoever began anew would never reach the second."""
+    box.settings.history_limit = {"messages": 3, "per_minute": 60}
+    pauses: list[float] = []
+    async with wired(box) as kit:
+        for index in range(7):
+            await kit.people.say(f"message {index}")
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            await asyncio.sleep(seconds)
+
+        async with Api(kit.settings, pause) as api:
+            await kit.people.fault("throttle", "conversations.history", skip=1, retry_after=1)
+            listed = await api.pages("conversations.history", "messages", channel=HELP)
+    texts = [entry["text"] for entry in listed]
+    assert texts == [f"message {index}" for index in range(6, -1, -1)]
+    assert [0.0 < seconds <= 1.0 for seconds in pauses] == [True]
+
+
 async def test_nothing_is_sent_twice(kit: Kit) -> None:
     await post(kit)
     await kit.people.fault("no_answer", POST)

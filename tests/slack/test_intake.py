@@ -320,7 +320,7 @@ async def test_a_channel_that_is_not_known_yet_is_looked_up_before_it_is_judged(
     ):
         assert kit.places.unresolved == frozenset({"new-help"})
         await kit.people.do("channels", name="new-help", members=[ANA])
-        await kit.people.fault("throttle", "conversations.info", times=2)
+        await kit.people.fault("error", "conversations.info", times=2)
         await kit.people.say("first!", "new-help")
         await until(lambda: kit.inbox.taken)
         (delivery,) = await settled(kit)

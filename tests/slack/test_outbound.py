@@ -7,6 +7,7 @@ import pytest
 from bridge.core.errors import Denied, Gone, Rejected, Uncertain
 from bridge.core.events import Wrote
 from bridge.core.model import AgentMessage, Notice, NoticeKind
+from bridge.core.outbox import batch
 from bridge.core.ports import CustomerSide, PartId
 from bridge.sandbox.slack.server import SlackSandbox
 from bridge.slack.outbound import PART_LIMIT, shown_name
@@ -174,6 +175,47 @@ async def test_a_code_block_stays_one_across_parts(kit: Kit) -> None:
         await kit.side.post(thread, [message], part, unguarded)
     kinds = [p["type"] for m in (await kit.people.sees())[1:] for p in m["blocks"][0]["elements"]]
     assert kinds == ["rich_text_preformatted"] * kit.side.parts(message)
+
+
+@pytest.mark.parametrize("customizes", [True, False])
+async def test_joined_messages_are_blocks_of_their_own(box: SlackSandbox, customizes: bool) -> None:
+    if not customizes:
+        box.settings.granted_scopes = ("chat:write", "channels:read", "channels:history")
+    texts = ["  ```\nopen fence", "**bold** <!channel>", "- item", "1. one\n2. two", "last"]
+    load = [AgentMessage(f"item-{n}", "Maria", text, True) for n, text in enumerate(texts)]
+    async with wired(box) as kit:
+        thread = kit.thread(await opened(kit))
+        ts = await kit.side.post(thread, load, 1, unguarded)
+        seen = next(m for m in await kit.people.sees() if m["ts"] == ts)
+        found = await kit.side.look(thread, "")
+    assert seen["pings"] == []
+    kinds = [[part["type"] for part in block["elements"]] for block in seen["blocks"]]
+    if customizes:
+        assert seen["author"] == "Maria"
+    else:
+        name = kinds[0].pop(0), seen["blocks"][0]["elements"][0]["elements"][0]["text"]
+        assert name == ("rich_text_section", "Maria\n")
+    assert kinds == [
+        ["rich_text_preformatted"],
+        ["rich_text_section"],
+        ["rich_text_list"],
+        ["rich_text_list"],
+        ["rich_text_section"],
+    ]
+    assert seen["shown"].endswith("\n\nlast")
+    entries = [{"id": one.id, "part": 1, "of": 1} for one in load]
+    assert seen["metadata"]["event_payload"]["entries"] == entries
+    assert found == {PartId(one.id, 1): ts for one in load}
+
+
+async def test_as_many_as_may_be_joined_fit_into_one_post(kit: Kit) -> None:
+    owed = [AgentMessage(f"item-{n}", "M" * 80, "&" * 600) for n in range(20)]
+    load = batch(owed, kit.side.room)
+    assert [kit.side.parts(one) for one in load] == [1] * len(load)
+    ts = await kit.side.post(kit.thread(await opened(kit)), load, 1, unguarded)
+    seen = next(m for m in await kit.people.sees() if m["ts"] == ts)
+    assert seen["shown"] == "\n\n".join(["&" * 600] * 6)
+    assert len(seen["blocks"]) == 6
 
 
 async def test_a_message_without_text_is_refused(kit: Kit) -> None:
