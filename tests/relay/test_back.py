@@ -9,7 +9,7 @@ import pytest
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import ItemKind, NoticeKind, Phase
 from bridge.core.ports import PartId
-from tests.relay.lifeline import Redis
+from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import A_PAGE
 from tests.relay.virtual import until
 from tests.relay.world import World
@@ -392,8 +392,10 @@ async def test_a_defect_after_a_post_does_not_repeat_it(world: World) -> None:
     assert world.customer.words(id_) == ["one", "two"]
 
 
-async def test_a_mark_without_ids_looks_for_everything_that_is_owed(world: World) -> None:
-    """Redis may have forgotten which posts were tried and which were settled."""
+@pytest.mark.parametrize("cut", range(1, 16))
+async def test_a_mark_without_ids_looks_for_everything_that_is_owed(world: World, cut: int) -> None:
+    """Redis may have forgotten which posts were tried and which were settled. Whoever finds out may
+    die over it."""
     first = await world.replica()
     id_ = await world.opened("hello")
     older = (await world.kept(id_)).conversation
@@ -406,8 +408,32 @@ async def test_a_mark_without_ids_looks_for_everything_that_is_owed(world: World
     reader = world.backend.store(first.name)
     await reader.settle(older)
     await reader.mark(id_, (), older.last_post_ts)
+    second = await world.replica(lifeline=Lifeline(cut, after=True))
+    await second.lifeline.cut.wait()
+    await second.kill()
     await world.replica()
     world.connect.says("three")
     await until(lambda: world.customer.reads(id_, "three"))
     await world.settled(id_)
     assert "".join(world.customer.words(id_)) == "".join([*texts, "three"])
+
+
+@pytest.mark.parametrize("late", [14.0, 19.0])
+async def test_what_lands_late_in_a_chat_that_ended_is_known_when_it_is_continued(
+    world: World, late: float
+) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", LOST, late=late)
+    calls = world.customer.faults.calls["post"]
+    world.connect.says("one")
+    await until(lambda: world.customer.faults.calls["post"] == calls + 1)
+    await first.stop(grace=0.0)
+    world.connect.ends()
+    await world.replica()
+    await until(lambda: NoticeKind.MISSED in world.customer.notices(id_))
+    await world.deliver(world.customer.replies(id_, "more"), world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.hears("more"))
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert world.customer.words(id_) == ["one", "two"]
