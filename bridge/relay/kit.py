@@ -21,6 +21,8 @@ class Timing:
     send_patience: float = 15 * 60.0
     post_patience: float = 60 * 60.0
     denied_patience: float = 60.0
+    sign_patience: float = 300.0
+    """How long a warning sign is tried, or to take a button away."""
     start_patience: float = 30 * 60.0
     end_patience: float = 60.0
     trouble_after: float = 20.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -41,7 +41,7 @@ from bridge.core.model import Contact, Conversation, Item, Phase, Started
 from bridge.core.ports import Chat, Kept
 from bridge.relay import back, forward, start
 from bridge.relay.clock import Stopping
-from bridge.relay.deliver import store_insist
+from bridge.relay.deliver import Patience, insist, store_insist
 from bridge.relay.kit import Kit
 
 log = structlog.get_logger(__name__)
@@ -299,17 +299,18 @@ class Lane:
         customer, place = self.kit.customer, self.conversation.id
         match effect:
             case Flag():
-                self._spawn(self._try(customer.flag(place, effect.message_ts)))
+                self._spawn(self._try(lambda: customer.flag(place, effect.message_ts)))
             case RetireButton():
-                self._spawn(self._try(customer.retire_button(place, effect.post_ts)))
+                self._spawn(self._try(lambda: customer.retire_button(place, effect.post_ts)))
             case TellAgent():
                 self.asides.append(effect)
             case _:
                 pass
 
-    async def _try(self, call: Coroutine[Any, Any, None]) -> None:
+    async def _try(self, call: Callable[[], Awaitable[None]]) -> None:
+        patience = Patience(self.kit.timing.sign_patience)
         try:
-            await call
+            await insist(call, "slack", self.kit.clock, patience)
         except Failure as failure:
             log.info("best_effort_failed", call=failure.call, code=failure.code)
 

@@ -198,7 +198,8 @@ class Thread:
     async def heard(self) -> Sequence[str]:
         """What agents and flows said, as the customer reads it: posts under an agent's name, and
         those without a name that are no notice."""
-        return [str(post["shown"]) for post in await self.posts() if _carries_item(post)]
+        carriers = [post for post in await self.posts() if _carries_item(post)]
+        return [text for post in carriers for text in _texts(post)]
 
     async def told(self) -> Sequence[str]:
         """What the bridge itself said."""
@@ -324,6 +325,12 @@ def entries(post: Json) -> list[Json]:
     payload = (post["metadata"] or {}).get("event_payload") or {}
     found: list[Json] = payload.get("entries", [])
     return found
+
+
+def _texts(post: Json) -> list[str]:
+    """What a post says, message by message where several were joined."""
+    shown = str(post["shown"])
+    return shown.split("\n\n") if len(entries(post)) > 1 else [shown]
 
 
 def _carries_item(post: Json) -> bool:

@@ -14,6 +14,7 @@ from tests.flows.support import (
     Json,
     World,
     bridge,
+    entries,
     eventually,
     programs_below,
     serving,
@@ -90,6 +91,26 @@ async def conversation(world: World) -> None:
     await thread.complete()
     assert len([one for one in await thread.contacts() if one["state"] != "ended"]) == 1
     assert sum("connecting you" in told for told in await thread.told()) == 1
+
+
+async def test_what_slack_limits_comes_joined(tmp_path: Path) -> None:
+    """Slack takes less than we think it does: it is believed, not hammered, and nothing is lost."""
+    async with bridge(tmp_path, BRIDGE_SLACK_POSTS_PER_SECOND="20") as world:
+        await world.slack.patch("settings", post_rate={"per_second": 2, "burst": 3})
+        thread, other = world.thread(), world.thread()
+        await thread.talk()
+        await other.talk()
+        said = [f"This is number {number}." for number in range(20)]
+        for text in said:
+            await thread.say(text)
+        await other.say("And this?")
+        await thread.reaches_customer(WELCOME, "Good morning", *said)
+        await other.reaches_customer(WELCOME, "Good morning", "And this?")
+        assert max(len(entries(post)) for post in await thread.posts()) > 1
+        calls = [one for one in await world.slack.requests() if one["method"] == "chat.postMessage"]
+        refused = [one for one in calls if one["error"] == "ratelimited"]
+        assert 0 < len(refused) < len(calls) / 2
+        await thread.complete()
 
 
 # --- Connect -------------------------------------------------------------------------------------
