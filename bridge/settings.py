@@ -225,8 +225,8 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
     )
     look_seconds: float = _number(
         "BRIDGE_LOOK_SECONDS",
-        "How long Slack may need to show a post: after a post whose outcome is unknown, the thread "
-        "is looked at after this time, and once more after the same.",
+        "How long Slack may need to show a post: where the outcome of one is unknown, the thread is "
+        "looked at this time after its request must have ended, and once more after the same.",
         5.0,
         0,
         60,

@@ -166,12 +166,16 @@ class Api:
             except Temporary as busy:
                 if not cursor or busy.retry_after is None:
                     raise
-                await self._sleep(busy.retry_after)
+                await self.pause(busy.retry_after)
                 continue
             found += [entry for entry in page.get(key) or () if isinstance(entry, Mapping)]
             cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 return found
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before a call is tried again."""
+        await self._sleep(seconds)
 
     async def open_socket(self) -> None:
         """Prove that the app-level token is good. Spends one ticket; raises Denied if it is not,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bridge.core.decision import ts_key
-from bridge.core.errors import Denied, Gone, Rejected
+from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.events import Identified, Incoming
 from bridge.core.model import AgentMessage, ConversationId, Notice, Outgoing
 from bridge.core.outbox import GAP
@@ -38,6 +38,8 @@ _NAME_LIMIT = 80
 _REMEMBERED_BUTTONS = 1000
 _WARNING = "warning"
 _PAGE = 200
+_WITHDRAWALS = 5
+_PAUSE = 0.5
 
 
 class SlackSide:
@@ -113,11 +115,24 @@ class SlackSide:
         ts = str(answer["ts"])
         if not conversation.flat and _left_the_thread(answer):
             # Under a root that was deleted Slack posts into the channel, for everybody to read.
-            await self._api.write("chat.delete", channel=conversation.place.channel, ts=ts)
+            await self._withdraw(conversation.place.channel, ts)
             raise Gone("chat.postMessage", "thread_not_found")
         if isinstance(load[0], Notice) and notices.button(load[0], conversation):
             self._remember(conversation.place.channel, ts, payload)
         return ts
+
+    async def _withdraw(self, channel: str, ts: str) -> None:
+        """Delete a post. Never raises Failure: who tried the whole post again would leave more."""
+        for _ in range(_WITHDRAWALS):
+            try:
+                await self._api.write("chat.delete", channel=channel, ts=ts)
+            except (Temporary, Uncertain) as failure:
+                after = failure.retry_after if isinstance(failure, Temporary) else None
+                await self._api.pause(_PAUSE if after is None else after)
+            except Failure:
+                return  # deleted already, or not for us to delete
+            else:
+                return
 
     def _payload(
         self, conversation: ConversationId, load: Sequence[Outgoing], part: int

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
+from bridge.core.errors import Rejected, Temporary, Uncertain
 from bridge.core.events import CredentialsRenewed
 from bridge.core.model import NoticeKind, Phase
 from tests.relay.play import POLICY, greet, play
@@ -150,3 +151,15 @@ async def test_what_a_chat_says_is_logged_under_its_conversation(world: World) -
         await until(lambda: id_ not in replica.worker.lanes)
     ended = [line for line in lines if line["event"] == "phase_changed"]
     assert [line["conversation"] for line in ended] == [str(id_)]
+
+
+async def test_a_warning_sign_that_slack_limits_comes_later(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", *[Rejected("SendMessage", "x")] * 3)
+    limited = Temporary("reactions.add", "ratelimited", retry_after=30.0)
+    world.customer.faults.next("flag", limited, Uncertain("reactions.add", "timeout"))
+    message = world.customer.replies(id_, "lost")
+    await world.deliver(message)
+    await until(lambda: world.customer.flags == [message.ts])
+    assert world.customer.faults.calls["flag"] == 3

@@ -233,9 +233,14 @@ async def test_a_flat_conversation_is_answered_at_the_top(kit: Kit) -> None:
     assert await kit.side.look(kit.thread("", dm), "") == {PartId("item-1", 1): ts}
 
 
-async def test_nothing_stays_in_the_channel_when_the_thread_was_deleted(kit: Kit) -> None:
+@pytest.mark.parametrize("fault", ["", "error", "no_answer"])
+async def test_nothing_stays_in_the_channel_when_the_thread_was_deleted(
+    kit: Kit, fault: str
+) -> None:
     root = await opened(kit)
     await kit.people.do("messages", "DELETE", channel=HELP, ts=root)
+    if fault:
+        await kit.people.fault(fault, "chat.delete")
     with pytest.raises(Gone, match="thread_not_found"):
         await kit.side.post(kit.thread(root), [said("only for the thread")], 1, unguarded)
     assert [m["shown"] for m in await kit.people.sees() if m["is_bot"]] == []
