@@ -248,20 +248,21 @@ class SimSlack:
     def parts(outgoing: Outgoing) -> int:
         return len(outgoing.text.split("|")) if isinstance(outgoing, AgentMessage) else 1
 
-    def post(self, outgoing: Outgoing, part: int) -> str:
+    def post(self, load: Sequence[Outgoing], part: int) -> str:
         fault = self.faults.before("post")
-        twin = PartId(outgoing.id, part)
-        assert twin not in self.look(""), f"{twin} is posted twice"
-        post = SimPost(self.next_ts(), outgoing, part)
-        self.posts.append(post)
-        if isinstance(outgoing, Notice) and outgoing.kind in _OFFERS:
-            self.buttons.add(post.ts)
+        ts = self.next_ts()
+        for outgoing in load:
+            twin = PartId(outgoing.id, part)
+            assert twin not in self.look(""), f"{twin} is posted twice"
+            self.posts.append(SimPost(ts, outgoing, part))
+            if isinstance(outgoing, Notice) and outgoing.kind in _OFFERS:
+                self.buttons.add(ts)
         self.faults.after("post", fault)
-        return post.ts
+        return ts
 
     def look(self, since: str) -> dict[PartId, str]:
         return {
-            PartId(post.outgoing.id, post.part): post.ts
+            PartId(post.outgoing.id, post.part, self.parts(post.outgoing)): post.ts
             for post in self.posts
             if ts_key(post.ts) > ts_key(since)
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bridge.core.conversation import next_up
@@ -43,6 +44,7 @@ from bridge.core.model import (
     Progress,
     Sent,
 )
+from bridge.core.outbox import batch
 from bridge.core.ports import Intake, PartId
 from bridge.core.text import cut
 from bridge.core.transcript import ASIDE, proof
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 NAMES = {"U1": "Alice", "U2": "Bob", "U9": "Mallory"}
 STRANGERS = ("U9",)
 ROOT_WAIT = 2.0
+ROOM = 20
 _SMALLEST_LIMIT = 6
 
 Found = Mapping[PartId, str]
@@ -349,13 +352,18 @@ def _resolve(lane: SimLane) -> Steps[None]:
         with suppress(Gone):
             yield from insist(chat.catch_up)
     found = yield from _look_at_thread(lane, mark.ids, mark.since)
-    there = {part.id for part in found}
-    owed = [outgoing.id for outgoing in lane.conversation.owed]
-    for stray in [one for one in there if one not in owed]:
-        newest = max((ts for part, ts in found.items() if part.id == stray), key=ts_key)
-        yield from lane.conclude(Posted((stray,), newest), unmark=True)
+    whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
+    begun = {part.id for part in found.keys() - whole.keys()}
+    posts: dict[str, list[str]] = {}
+    for part in whole:
+        ts = max((there for other, there in whole.items() if other.id == part.id), key=ts_key)
+        if part.part == 1:
+            posts.setdefault(ts, []).append(part.id)
+    for number, ts in enumerate(sorted(posts, key=ts_key), 1):
+        last = number == len(posts) and not begun
+        yield from lane.conclude(Posted(tuple(posts[ts]), ts), unmark=last)
     for outgoing in lane.conversation.owed:
-        if outgoing.id in there:
+        if outgoing.id in begun:
             yield from _deliver(lane, outgoing, found)
     lane.mark = None
 
@@ -365,8 +373,14 @@ def _look_at_thread(lane: SimLane, ids: Collection[str], since: str) -> Steps[Fo
     return {part: ts for part, ts in found.items() if part.id in ids}
 
 
+def _whole(id_: str, found: Found) -> bool:
+    parts = [part for part in found if part.id == id_]
+    return bool(parts) and len(parts) == parts[0].of
+
+
 def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
-    newest, marked = "", False
+    posted: Sequence[Outgoing] = (outgoing,)
+    newest = ""
     parts = lane.world.slack.parts(outgoing)
     if parts > 1:
         # After a crash half-way the chat may be over, and the rest nowhere to be read.
@@ -375,13 +389,12 @@ def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
         for part in range(1, parts + 1):
             ts = found.get(PartId(outgoing.id, part), "")
             if not ts:
-                ts = yield from _post(lane, outgoing, part, marked)
-                marked = True
+                posted, ts = yield from _post(lane, outgoing, part)
             newest = max(newest, ts, key=ts_key)
     except Failure as failure:
         yield from _give_up(lane, outgoing, failure)
         return
-    yield from lane.conclude(Posted((outgoing.id,), newest), unmark=True)
+    yield from lane.conclude(Posted(tuple(one.id for one in posted), newest), unmark=True)
 
 
 def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]:
@@ -391,26 +404,32 @@ def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]
     yield from lane.conclude(failed, unmark=True, first=_end if gone else None)
 
 
-def _post(lane: SimLane, outgoing: Outgoing, part: int, marked: bool) -> Steps[str]:
+def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[Outgoing], str]]:
+    """The channel is always behind: whatever waits and may be joined is joined."""
     world, conversation = lane.world, lane.conversation
+    joins = True
     while True:
-        if not marked:
-            yield None
-            world.store.set_mark((outgoing.id,), conversation.last_post_ts, world.slack.now)
-            marked = True
+        owed = lane.conversation.owed
+        rest = owed[owed.index(outgoing) :]
+        short = tuple(takewhile(lambda one: world.slack.parts(one) == 1, rest))
+        load = batch(short, ROOM) if joins and short else (outgoing,)
+        ids = tuple(one.id for one in load)
+        yield None
+        world.store.set_mark(ids, conversation.last_post_ts, world.slack.now)
         yield None
         try:
-            ts = world.slack.post(outgoing, part)
+            ts = world.slack.post(load, part)
         except Failure as failure:
             yield None
             if isinstance(failure, Uncertain):
-                since = conversation.last_post_ts
-                found = yield from _look_at_thread(lane, (outgoing.id,), since)
-                if there := found.get(PartId(outgoing.id, part)):
-                    return there
-                marked = False
-            if isinstance(failure, Rejected | Gone):
+                found = yield from _look_at_thread(lane, ids, conversation.last_post_ts)
+                there = [one for one in load if PartId(one.id, part) in found]
+                if there:
+                    return there, max((found[PartId(o.id, part)] for o in there), key=ts_key)
+            if isinstance(failure, Rejected) and len(load) > 1:
+                joins = False
+            elif isinstance(failure, Rejected | Gone):
                 raise
         else:
             yield None
-            return ts
+            return load, ts
