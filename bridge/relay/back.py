@@ -52,11 +52,8 @@ async def _resolve(lane: Lane, mark: Mark) -> None:
     # What is not owed was in a chat that ended before the transcript was read again. One that
     # continues it has it still, and what does not stand there whole is to be had from it.
     whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
-    begun = [
-        outgoing
-        for outgoing in lane.conversation.owed
-        if outgoing.id in {part.id for part in found.keys() - whole.keys()}
-    ]
+    torn = {part.id for part in found.keys() - whole.keys()}
+    begun = [outgoing for outgoing in lane.conversation.owed if outgoing.id in torn]
     await _settle(lane, whole, unmark=not begun)
     for outgoing in begun:
         await _deliver(lane, outgoing, found)
@@ -72,8 +69,11 @@ async def _settle(lane: Lane, found: Found, *, unmark: bool) -> None:
     for id_, ts in last.items():
         posts[ts].append(id_)
     for number, ts in enumerate(sorted(posts, key=ts_key), 1):
+        settled = [outgoing for outgoing in lane.conversation.owed if outgoing.id in posts[ts]]
         event = Posted(tuple(posts[ts]), ts)
         await lane.conclude(event, unmark=unmark and number == len(posts))
+        for outgoing in settled:
+            _delivered(lane, outgoing)
 
 
 async def _catch_up(lane: Lane) -> None:

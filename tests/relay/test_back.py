@@ -360,6 +360,8 @@ async def test_a_post_in_the_air_at_takeover_stands_there_once(
     await world.settled(id_)
     await world.clock.sleep(30.0)
     assert "".join(world.customer.words(id_)[5:]) == "".join([*texts, "after"])
+    shown = {part.id for part in world.customer.ids(id_)[1:]}
+    assert set(world.connect.current.delivered) == shown
     assert len(set(world.customer.ids(id_))) == len(world.customer.ids(id_))
 
 
