@@ -65,6 +65,11 @@ OPEN_CONVERSATIONS = prometheus.Gauge(
     "Conversations with a live contact that this replica works.",
     registry=REGISTRY,
 )
+HELD_CONTACTS = prometheus.Gauge(
+    "bridge_held_contacts",
+    "Contacts that Connect refuses although they may not be over.",
+    registry=REGISTRY,
+)
 SOCKETS = prometheus.Gauge(
     "bridge_sockets",
     "WebSockets of this replica, by side (slack, connect) and state (connecting, open).",

@@ -78,6 +78,8 @@ class ConnectSettings:
     heartbeat_seconds: float = 10.0
     rotate_seconds: tuple[float, float] = (40 * 60.0, 58 * 60.0)
     """A socket is replaced at a random age between these: its URL's credentials last an hour."""
+    quarantine_seconds: float = 3.0
+    """A chat that seems over waits so long for others that do: then Connect refuses them all."""
     late_read_seconds: float = 3.0
     """After this the transcript is read once more, for items that appear late."""
     lookback_seconds: float = 300.0
@@ -130,9 +132,10 @@ class ConnectApi:
         token: str,
         body: Mapping[str, Any],
         urgency: Urgency = Urgency.WAITING,
+        rank: float = 0.0,
     ) -> dict[str, Any]:
         """One call to the Participant Service, when its turn has come."""
-        await self._turn(operation, urgency)
+        await self._turn(operation, urgency, rank)
         url = self._settings.participant_url + _PATHS[operation]
         with self._measured(operation):
             answer = await self._post(operation, url, body, {"X-Amz-Bearer": token})
@@ -170,8 +173,10 @@ class ConnectApi:
         self._quotas.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _turn(self, operation: str, urgency: Urgency = Urgency.WAITING) -> None:
-        await self._quotas[operation].take(urgency)
+    async def _turn(
+        self, operation: str, urgency: Urgency = Urgency.WAITING, rank: float = 0.0
+    ) -> None:
+        await self._quotas[operation].take(urgency, rank)
         if self._closed:
             raise Temporary(operation, "Closed")
 

@@ -11,6 +11,7 @@ from bridge.connect.api import ConnectApi, ConnectSettings, new_session
 from bridge.connect.connection import ParticipantConnection
 from bridge.connect.contacts import Contacts, Credentials
 from bridge.connect.inbound import Inbound
+from bridge.connect.judge import Judge
 from bridge.connect.outbound import Outbound
 from bridge.connect.quota import Quotas, Urgency
 from bridge.connect.request import compose
@@ -30,6 +31,7 @@ class ConnectSide:
         self._quotas = Quotas(clock, settings.quotas)
         self._api = ConnectApi(settings, self._quotas, self._session)
         self._contacts = Contacts(self._api, settings)
+        self._judge = Judge(clock, self._contacts.is_over, settings.quarantine_seconds)
         self._heartbeats = Heartbeats(settings.heartbeat_seconds, clock)
         self._chats: set[ConnectChat] = set()
 
@@ -55,6 +57,7 @@ class ConnectSide:
             clock=self._clock,
             quotas=self._quotas,
             api=self._api,
+            judge=self._judge,
             heartbeats=self._heartbeats,
             contact=contact,
             seen=seen,
@@ -73,6 +76,7 @@ class ConnectSide:
         """Close every socket and connection. Contacts go on."""
         await asyncio.gather(*(chat.close() for chat in list(self._chats)))
         await self._heartbeats.close()
+        await self._judge.close()
         self._api.close()
         await self._session.close()
 
@@ -88,6 +92,7 @@ class ConnectChat:
         clock: Clock,
         quotas: Quotas,
         api: ConnectApi,
+        judge: Judge,
         heartbeats: Heartbeats,
         contact: Contact,
         seen: Iterable[Seen],
@@ -98,7 +103,16 @@ class ConnectChat:
         self._on_done = on_done
         self._ended = False
         """The contact is over, which is more than that we stopped listening."""
-        credentials = Credentials(api, contact, clock, listener.renewed, self._over)
+        seen = tuple(seen)
+        credentials = self._credentials = Credentials(
+            api=api,
+            judge=judge,
+            contact=contact,
+            active_at=max((one.time for one in seen), default=0.0),
+            clock=clock,
+            on_renewed=listener.renewed,
+            on_over=self._over,
+        )
         self._inbound = Inbound(
             settings, clock, credentials, seen=seen, listener=listener, on_ended=self._end
         )
@@ -168,4 +182,5 @@ class ConnectChat:
         self._connection.stop()
         self._inbound.stop()
         self._outbound.stop()
+        self._credentials.stop()
         self._on_done(self)

@@ -165,6 +165,7 @@ class Inbound:
         ended = any(_ends(item) for item in items)
         if ended:
             items += self._merger.flush()
+        self._credentials.heard(items)
         self._listener.items(items)
         if ended:
             self._on_ended()

@@ -34,6 +34,7 @@ DEFAULT_RATES: Mapping[str, Rate] = MappingProxyType(
         "SendEvent": Rate(10, 15),
         "GetTranscript": Rate(8, 12),
         "DisconnectParticipant": Rate(3, 5),
+        "DescribeContact": Rate(10, 15),
     }
 )
 """Connect's default quotas."""
@@ -43,7 +44,8 @@ FALLBACK_RATE = Rate(2, 5)
 
 
 class Urgency(IntEnum):
-    """Who goes first where several wait for one operation; equals go in the order they came."""
+    """Who goes first where several wait for one operation; equals go by rank, or in the order in
+    which they came."""
 
     WAITING = 0
     """Somebody waits for it: a message, or a new chat that has five minutes to connect."""
@@ -55,6 +57,7 @@ class Urgency(IntEnum):
 @dataclass(order=True, slots=True)
 class _Waiter:
     urgency: Urgency
+    rank: float
     number: int
     turn: asyncio.Future[None] = field(compare=False)
 
@@ -93,12 +96,13 @@ class Bucket:
         self._rate = min(self._rate, self._limit)
         self._tokens = min(self._tokens, self._burst)
 
-    async def take(self, urgency: Urgency = Urgency.WAITING) -> None:
-        """Wait for a call's turn."""
+    async def take(self, urgency: Urgency = Urgency.WAITING, rank: float = 0.0) -> None:
+        """Wait for a call's turn; of equal urgency the lowest rank goes first."""
         if self.idle:
             self._tokens -= 1
             return
-        waiter = _Waiter(urgency, next(self._numbers), asyncio.get_running_loop().create_future())
+        turn = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(urgency, rank, next(self._numbers), turn)
         heapq.heappush(self._waiting, waiter)
         if self._server is None or self._server.done():
             self._server = asyncio.create_task(self._serve())

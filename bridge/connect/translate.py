@@ -77,6 +77,7 @@ def item_of(raw: object, participant_id: str) -> Item | None:
         # In the chat that this one continues the customer was another participant.
         own=role == "CUSTOMER" if past or not author else author == participant_id,
         past=past,
+        segment_id=_text(raw, "ContactId"),
     )
 
 

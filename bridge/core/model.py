@@ -148,6 +148,8 @@ class Contact:
     connection_expiry: float = 0.0
     connected: bool = False
     """We were subscribed at least once, so a 403 means that it has ended."""
+    segment_id: str = ""
+    """The newest contact of the chat that was heard of; empty: none but the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class Item:
     """Written by our participant: the echo of what we sent."""
     past: bool = False
     """Belongs to the chat that this one continues."""
+    segment_id: str = ""
+    """The contact it was said in: a transfer begins another one of the same chat."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ class ChatListener(Protocol):
         ...
 
     def over(self) -> None:
-        """The contact is over: two 403 in a row (chat.ended comes as an item instead)."""
+        """The contact is over: two 403 in a row, and it is not that Connect refuses every chat
+        (chat.ended comes as an item instead)."""
         ...
 
 

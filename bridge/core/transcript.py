@@ -10,6 +10,7 @@ from bridge.core.decision import Decision, owe, without_button
 from bridge.core.events import ItemsArrived, TellAgent
 from bridge.core.model import (
     AgentMessage,
+    Contact,
     Conversation,
     Item,
     ItemKind,
@@ -47,7 +48,9 @@ def items_arrived(
     if owing.carried and not owing.last_own:
         echo = next((item for item in fresh if _own_words(item)), None)
         owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
-    owing = replace(owing, seen=_look_back(owing.seen, fresh, policy))
+    owing = replace(
+        owing, seen=_look_back(owing.seen, fresh, policy), contact=_moved_on(contact, fresh)
+    )
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
         return without_button(Decision(ended(owing, now, heard=True), save=True))
@@ -82,6 +85,14 @@ def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversat
     known = {seen.id for seen in conversation.seen}
     strays = tuple(Seen(item_id, newest) for item_id in ids if item_id not in known)
     return replace(conversation, seen=(*conversation.seen, *strays)) if strays else conversation
+
+
+def _moved_on(contact: Contact, fresh: Sequence[Item]) -> Contact:
+    """Transfers replace the contact that a chat is in."""
+    segments = [item.segment_id for item in fresh if item.segment_id and not item.past]
+    if not segments or segments[-1] == (contact.segment_id or contact.contact_id):
+        return contact
+    return replace(contact, segment_id=segments[-1])
 
 
 def _own_words(item: Item) -> bool:

@@ -28,6 +28,7 @@ QUOTAS = dict.fromkeys(
         "SendEvent",
         "GetTranscript",
         "DisconnectParticipant",
+        "DescribeContact",
     ),
     FAST,
 )
@@ -139,6 +140,7 @@ class World:
             "endpoint_url_participant": self.sandbox.url,
             "quotas": QUOTAS,
             "late_read_seconds": 0.2,
+            "quarantine_seconds": 0.1,
         }
         return ConnectSettings(**(base | changes))
 

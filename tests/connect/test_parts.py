@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.connect.api import ConnectSettings
@@ -15,7 +15,7 @@ from bridge.connect.quota import Quotas, Rate, Urgency
 from bridge.connect.refusals import Forbidden
 from bridge.connect.translate import EVENT
 from bridge.core.errors import Rejected, Temporary
-from bridge.core.model import Seen
+from bridge.core.model import Item, Seen
 from tests.connect.support import FakeClock, Listener, settle
 
 SETTINGS = ConnectSettings(region="us-east-1", reorder_window_ms=0, lookback_seconds=10)
@@ -42,6 +42,9 @@ class Service(Credentials):
 
     async def call_once(self, operation: str, body: Mapping[str, Any], urgency: Urgency) -> None:
         await self.call(operation, body, urgency)
+
+    def heard(self, items: Sequence[Item]) -> None:
+        self.segment_id = items[-1].segment_id
 
     def receipts(self) -> list[str]:
         return [

@@ -44,6 +44,7 @@ def test_a_message_of_an_agent() -> None:
         role="AGENT",
         name="Mina",
         text="Good morning!",
+        segment_id="c1",
     )
 
 

@@ -65,7 +65,11 @@ class Gateway:
             body = None
         members = called.params(request.headers, request.match_info, body or {})
         record = self._record(called, members)
-        context = {"contact": record.contact_id or "", "client_token": record.client_token or ""}
+        context = {
+            "service": called.service,
+            "contact": record.contact_id or "",
+            "client_token": record.client_token or "",
+        }
         fault = await strike(self._world.faults, called.name, record, context)
         if fault is not None and fault.kind == "drop":
             return abandon(request)
