@@ -31,6 +31,9 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_ALL_TAKEN = frozenset({"LimitExceededException", "ServiceQuotaExceededException"})
+"""The quota of chats that are open at the same time is used up (Connect API, StartChatContact);
+calls that come too fast are answered by TooManyRequestsException or ThrottlingException."""
 _LONGEST_RETRY_AFTER = 300.0
 
 
@@ -61,7 +64,7 @@ def participant_failure(
 
 def control_failure(call: str, status: int, code: str, retry_after: float | None) -> Failure:
     """What the Connect API's answer means."""
-    if code == "LimitExceededException" and call == "StartChatContact":
+    if call == "StartChatContact" and code in _ALL_TAKEN:
         return Busy(call, code, retry_after)
     if status in (401, 403) or code in _CREDENTIALS:
         return Denied(call, code)

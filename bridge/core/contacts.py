@@ -124,18 +124,18 @@ def opening_went_on(
             busy = Notice(f"busy:{conversation.generation}", NoticeKind.BUSY, reason=event.reason)
             return Decision(owe_once(conversation, busy))
         case StartRefused():
-            return _start_refused(conversation, now)
+            return _start_refused(conversation, event, now)
         case _:
             assert_never(event)
 
 
-def _start_refused(conversation: Conversation, now: float) -> Decision:
+def _start_refused(conversation: Conversation, event: StartRefused, now: float) -> Decision:
     opening = conversation.opening
-    if opening and opening.source_contact_id:
+    if event.reason == "refused" and opening and opening.source_contact_id:
         # Connect will not continue the old chat (no transcript, too old, too many): without it.
         plain = replace(opening, source_contact_id="", not_before=0.0, attempt=opening.attempt + 1)
         return Decision(replace(conversation, opening=plain, request=""), save=True)
-    return given_up(conversation, now, NoticeKind.FAILED)
+    return given_up(conversation, now, NoticeKind.FAILED, event.reason)
 
 
 def subscribed(conversation: Conversation) -> Decision:
@@ -248,7 +248,7 @@ def asking(conversation: Conversation, message: CustomerMessage) -> Conversation
     return owe_once(conversation, Notice(ask_id, NoticeKind.ASK_REOPEN, user_id=message.user_id))
 
 
-def given_up(conversation: Conversation, now: float, kind: NoticeKind) -> Decision:
+def given_up(conversation: Conversation, now: float, kind: NoticeKind, why: str = "") -> Decision:
     """No chat came about: whatever was written up to now will not be delivered."""
     flags: tuple[Effect, ...] = tuple(Flag(message.ts) for message in conversation.held)
     closed = replace(
@@ -265,5 +265,5 @@ def given_up(conversation: Conversation, now: float, kind: NoticeKind) -> Decisi
         told=(),
         dropped_until=now,
     )
-    notice = Notice(f"{kind}:{conversation.generation}", kind)
+    notice = Notice(f"{kind}:{conversation.generation}", kind, reason=why)
     return without_button(Decision(owe(closed, notice), flags, Then.WAIT, save=True))

@@ -108,9 +108,11 @@ class ContactStarted:
 
 @dataclass(frozen=True, slots=True)
 class StartRefused:
-    """Connect will not create the contact as asked. `code` is Connect's name for the reason."""
+    """Connect will not create the contact. `code` is Connect's name for that, `reason` ours:
+    `refused` (not as asked), or patience ended: `busy` (all chats are taken), `unavailable`."""
 
     code: str
+    reason: str = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import structlog
 
 from bridge import metrics
 from bridge.core.errors import (
-    Busy,
     Denied,
     Failure,
     Gone,
@@ -27,7 +26,6 @@ T = TypeVar("T")
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-BUSY_DELAY = 20.0
 DENIED_DELAY = 30.0
 
 
@@ -52,8 +50,6 @@ def next_try(failure: Failure, attempt: int, age: float, patience: Patience) -> 
     delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt - 1, 16))
     if isinstance(failure, Denied):
         delay = DENIED_DELAY
-    elif isinstance(failure, Busy):
-        delay = BUSY_DELAY
     if isinstance(failure, Temporary) and failure.retry_after is not None:
         delay = max(failure.retry_after, 0.0)
     return delay if age + delay <= patience.seconds else None

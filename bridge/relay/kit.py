@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.core.model import Policy
 from bridge.core.ports import AgentSide, Clock, CustomerSide, Store
+from bridge.relay.line import Line
 from bridge.relay.pace import Pace
 
 
@@ -27,6 +28,8 @@ class Timing:
     end_patience: float = 60.0
     trouble_after: float = 20.0
     """The customer hears of a start that takes longer."""
+    wait_told_after: float = 60.0
+    """The author hears of a message that waits longer for Connect."""
     root_wait: float = 2.0
     """How long a reply waits for its root before that is fetched."""
     end_grace: float = 2.0
@@ -49,3 +52,5 @@ class Kit:
     guard: Callable[[], None]
     redis_now: Callable[[], float]
     timing: Timing = Timing()
+    line: Line = field(default_factory=Line)
+    """Whoever waits for a free chat."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.core.errors import Busy, Failure
+from bridge.core.decision import ts_key
+from bridge.core.errors import Busy, Failure, Gone, Rejected
 from bridge.core.events import ContactStarted, Prepared, StartDelayed, StartRefused
-from bridge.core.model import Opening, Phase
+from bridge.core.model import Opening, Phase, Started
 from bridge.relay.deliver import Patience, insist
+from bridge.relay.line import Since
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -41,17 +44,24 @@ async def _wait_for_transcript(lane: Lane, opening: Opening) -> None:
 
 async def _start(lane: Lane, opening: Opening) -> None:
     kit = lane.kit
-    request = lane.conversation.request
+    request, since = lane.conversation.request, _since(lane)
+    until = asyncio.get_running_loop().time() + kit.timing.start_patience
 
-    def delayed(failure: Failure, age: float) -> None:
-        if isinstance(failure, Busy):
-            lane.hear(StartDelayed("busy"))
-        elif age >= kit.timing.trouble_after:
+    async def in_turn() -> Started:
+        return await kit.line.served(
+            since,
+            lambda: kit.agent.start(request),
+            until,
+            lambda: lane.hear(StartDelayed("busy")),
+        )
+
+    def delayed(_: Failure, age: float) -> None:
+        if age >= kit.timing.trouble_after:
             lane.hear(StartDelayed("trouble"))
 
     try:
         started = await insist(
-            lambda: kit.agent.start(request),
+            in_turn,
             "connect",
             kit.clock,
             Patience(kit.timing.start_patience),
@@ -59,8 +69,22 @@ async def _start(lane: Lane, opening: Opening) -> None:
         )
     except Failure as failure:
         log.warning("start_refused", call=failure.call, code=failure.code)
-        await lane.conclude(StartRefused(failure.code))
+        await lane.conclude(StartRefused(failure.code, _reason(failure)))
         return
     log.info("contact_started", contact=started.contact.contact_id, attempt=opening.attempt)
     lane.started = started
     await lane.conclude(ContactStarted(started.contact))
+
+
+def _since(lane: Lane) -> Since:
+    """By what is waited with: a takeover changes nothing about who came first."""
+    conversation = lane.conversation
+    waiting = [event.ts for event in lane.waiting.values()]
+    held = [message.ts for message in conversation.held]
+    return min(map(ts_key, (*waiting, *held)), default=(0, 0)), str(conversation.id)
+
+
+def _reason(failure: Failure) -> str:
+    if isinstance(failure, Rejected | Gone):
+        return "refused"
+    return "busy" if isinstance(failure, Busy) else "unavailable"

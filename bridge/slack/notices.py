@@ -49,6 +49,7 @@ _TEXTS: Mapping[NoticeKind, str] = {
 _REASONS: Mapping[str, str] = {
     "rejected": "it was not accepted. Please write it in other words.",
     "unavailable": "support cannot be reached right now. Please try again later.",
+    "busy": "everybody in support is busy. Please try again later.",
 }
 _DELAYS: Mapping[str, str] = {
     "busy": "Support is very busy right now.",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.core.errors import Failure, Gone, Rejected
+from bridge.core.errors import Busy, Failure, Gone, Rejected
 from bridge.core.model import Contact, Item, ItemKind, Opening, Seen, Sent, Started
 from bridge.core.ports import Chat, ChatListener, Clock
 from bridge.core.transcript import ASIDE
@@ -38,6 +38,8 @@ class FakeConnect:
     """
 
     message_limit = 1024
+    concurrent = 1000
+    """How many chats may be open at the same time."""
 
     def __init__(self, clock: Clock) -> None:
         self.faults = Faults()
@@ -165,6 +167,8 @@ class FakeConnect:
 
     def _start(self, request: str) -> FakeContact:
         if request not in self._started:
+            if sum(not one.over for one in self.contacts) >= self.concurrent:
+                raise Busy("StartChatContact", "LimitExceededException")
             asked = json.loads(request)
             past = [one for one in self.contacts if one.id == asked["source"]]
             items = [replace(item, past=True) for one in past for item in one.items]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from bridge.core.errors import (
-    Busy,
     Denied,
     Failure,
     Gone,
@@ -39,7 +38,6 @@ UNCERTAIN = Uncertain("call", "x")
         (HELD_OFF, 9, 0.0, FOREVER, 7.0),
         (HELD_OFF, 1, 4.0, Patience(10.0), None),
         (Temporary("call", "x", retry_after=-1.0), 1, 0.0, FOREVER, 0.0),
-        (Busy("call", "x"), 1, 0.0, FOREVER, 20.0),
         (Denied("call", "x"), 1, 0.0, FOREVER, 30.0),
         (UNCERTAIN, 1, 0.0, FOREVER, 0.5),
         (UNCERTAIN, 1, 0.0, Patience(60.0, repeatable=False), None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -53,6 +54,88 @@ async def test_the_customer_hears_at_once_that_all_chats_are_taken(world: World)
     await world.replica()
     id_ = await world.opened("hello")
     assert world.customer.notices(id_) == [NoticeKind.CONNECTING, NoticeKind.BUSY]
+
+
+async def heard(world: World, count: int) -> None:
+    await until(lambda: len(world.connect.heard()) == count)
+
+
+async def test_two_hundred_wait_for_ten_chats_first_come_first_served(world: World) -> None:
+    world.connect.concurrent = 0
+    await world.replica()
+    roots = [world.customer.opens(f"hello {number}") for number in range(200)]
+    # Slack promises no order, and all of them are asked for at once.
+    await asyncio.gather(*(world.deliver(root) for root in reversed(roots)))
+    threads = [root.conversation for root in roots]
+    await until(lambda: all(NoticeKind.BUSY in world.customer.notices(one) for one in threads))
+    tries = world.connect.faults.calls["start"]
+    world.connect.concurrent = 10
+    for served in range(10, 201, 10):
+        await heard(world, served)
+        for contact in world.connect.contacts:
+            if not contact.over:
+                world.connect.ends(contact)
+    assert world.connect.heard() == [f"hello {number}" for number in range(200)]
+    for thread in threads:
+        told = world.customer.notices(thread)
+        assert told.count(NoticeKind.BUSY) == 1
+        assert NoticeKind.FAILED not in told
+    # Each round takes one try that finds the chats taken again.
+    assert world.connect.faults.calls["start"] - tries < 200 + 3 * 20
+
+
+async def test_patience_with_taken_chats_ends_for_each_by_itself(world: World) -> None:
+    world.connect.concurrent = 0
+    await world.replica()
+    early, late = world.customer.opens("early"), world.customer.opens("late")
+    await world.deliver(early)
+    await world.clock.sleep(600.0)
+    await world.deliver(late)
+    await until(lambda: NoticeKind.FAILED in world.customer.notices(early.conversation), 3600.0)
+    assert NoticeKind.FAILED not in world.customer.notices(late.conversation)
+    assert world.customer.notices(late.conversation) == [NoticeKind.CONNECTING, NoticeKind.BUSY]
+    await until(lambda: world.customer.flags == [early.ts])
+    await until(lambda: NoticeKind.FAILED in world.customer.notices(late.conversation), 3600.0)
+    await until(lambda: world.customer.flags == [early.ts, late.ts])
+    assert 2390.0 < world.clock.boottime() < 2500.0
+
+
+async def test_calls_that_come_too_fast_are_not_busy(world: World) -> None:
+    world.connect.faults.next("start", *[Temporary("StartChatContact", "TooManyRequests")] * 3)
+    await world.replica()
+    id_ = await world.opened("hello")
+    assert world.customer.notices(id_) == [NoticeKind.CONNECTING]
+
+
+async def test_who_waits_for_a_chat_keeps_its_place_over_a_takeover(world: World) -> None:
+    world.connect.concurrent = 0
+    first = await world.replica()
+    roots = [world.customer.opens(f"hello {number}") for number in range(5)]
+    for root in roots:
+        await world.deliver(root)
+    await world.clock.sleep(100.0)
+    await first.kill()
+    await world.replica()
+    await world.clock.sleep(100.0)
+    for served in range(1, 6):
+        world.connect.concurrent = served
+        await heard(world, served)
+    assert world.connect.heard() == [f"hello {number}" for number in range(5)]
+    for root in roots:
+        assert world.customer.notices(root.conversation).count(NoticeKind.BUSY) == 1
+
+
+async def test_an_old_transcript_is_not_given_up_because_all_chats_are_taken(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await until(lambda: NoticeKind.ENDED in world.customer.notices(id_))
+    world.connect.concurrent = 0
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: NoticeKind.FAILED in world.customer.notices(id_), 2400.0)
+    kept = await world.settled(id_)
+    assert kept.conversation.past_contact_id == world.connect.contacts[0].id
+    assert kept.conversation.phase is Phase.ENDED
 
 
 @pytest.mark.parametrize(
