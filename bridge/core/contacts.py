@@ -14,6 +14,7 @@ from bridge.core.events import (
     Flag,
     Identified,
     Prepared,
+    SendDelayed,
     StartDelayed,
     StartRefused,
     Then,
@@ -127,6 +128,27 @@ def opening_went_on(
             return _start_refused(conversation, event, now)
         case _:
             assert_never(event)
+
+
+def waits(conversation: Conversation, event: SendDelayed) -> Decision:
+    """Connect takes no messages of an open chat: its customer is told once, until it does again."""
+    if conversation.phase is not Phase.OPEN:
+        return Decision(conversation)
+    waiting = Notice(
+        f"waiting:{event.message_ts}",
+        NoticeKind.WAITING,
+        user_id=event.user_id,
+        message_ts=event.message_ts,
+    )
+    return Decision(owe_once(conversation, waiting))
+
+
+def waited(conversation: Conversation) -> Conversation:
+    """Connect took a message: of the next disturbance the customer is told again."""
+    if NoticeKind.WAITING not in conversation.told:
+        return conversation
+    told = tuple(kind for kind in conversation.told if kind != NoticeKind.WAITING)
+    return replace(conversation, told=told)
 
 
 def _start_refused(conversation: Conversation, event: StartRefused, now: float) -> Decision:

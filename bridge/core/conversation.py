@@ -44,6 +44,7 @@ from bridge.core.events import (
     PostFailed,
     Prepared,
     RetireButton,
+    SendDelayed,
     SendToAgent,
     StartContact,
     StartDelayed,
@@ -150,7 +151,7 @@ def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -
             return contacts.opening_went_on(conversation, event, now)
         case ItemsArrived():
             return transcript.items_arrived(conversation, event, now, policy)
-        case PartSent() | MessageSent() | MessageFailed():
+        case PartSent() | SendDelayed() | MessageSent() | MessageFailed():
             return _sending_went_on(conversation, event)
         case Posted() | PostFailed() | Ticked():
             return _time_went_on(conversation, event, now)
@@ -299,16 +300,18 @@ def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decisi
 
 
 def _sending_went_on(
-    conversation: Conversation, event: PartSent | MessageSent | MessageFailed
+    conversation: Conversation, event: PartSent | SendDelayed | MessageSent | MessageFailed
 ) -> Decision:
     match event:
+        case SendDelayed():
+            return contacts.waits(conversation, event)
         case PartSent():
             own = event.sent or conversation.last_own
             return Decision(replace(conversation, progress=event.progress, last_own=own), save=True)
         case MessageSent():
             message = event.message
             own = event.sent or conversation.last_own
-            done = replace(_done_with(conversation, message), last_own=own)
+            done = replace(_done_with(contacts.waited(conversation), message), last_own=own)
             if message.files:
                 done = owe(done, _about(message, NoticeKind.FILES))
             return Decision(done, then=Then.SETTLE)

@@ -167,6 +167,14 @@ class MessageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class SendDelayed:
+    """A message of this person waits for Connect, and we keep trying."""
+
+    user_id: str
+    message_ts: str
+
+
+@dataclass(frozen=True, slots=True)
 class ItemsArrived:
     """Items of the contact, in order, none seen before."""
 
@@ -215,6 +223,7 @@ Fact = (
     | PartSent
     | MessageSent
     | MessageFailed
+    | SendDelayed
     | ItemsArrived
     | ContactOver
     | Posted

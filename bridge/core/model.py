@@ -239,6 +239,8 @@ class NoticeKind(StrEnum):
     HELD_FULL = "held_full"
     HELD_ERASED = "held_erased"
     NOT_REOPENED = "not_reopened"
+    WAITING = "waiting"
+    """Connect has not taken the customer's message for a while."""
     UNDELIVERED = "undelivered"
     FILES = "files"
     """The customer's files did not go."""

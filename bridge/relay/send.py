@@ -18,6 +18,7 @@ from bridge.core.events import (
     MessageFailed,
     MessageSent,
     PartSent,
+    SendDelayed,
     SendToAgent,
     TellAgent,
     Wrote,
@@ -96,7 +97,13 @@ async def _one(
         "connect",
         lane.kit.clock,
         Patience(lane.kit.timing.send_patience, repeatable=False),
+        lambda _, age: _waits(lane, message, age),
     )
+
+
+def _waits(lane: Lane, message: CustomerMessage, age: float) -> None:
+    if age >= lane.kit.timing.wait_told_after:
+        lane.hear(SendDelayed(message.user_id, message.ts))
 
 
 def _rest(progress: Progress) -> str:
@@ -145,6 +152,7 @@ async def _doubt(lane: Lane, message: CustomerMessage) -> MessageFailed | None:
     if now - first > lane.kit.timing.send_patience:
         lane.first_try.pop(message.id)
         return _failed(message, rejected=False)
+    _waits(lane, message, now - first)
     await lane.kit.clock.sleep(FIRST_DELAY)
     lane.changed.set()
     return None
@@ -175,8 +183,14 @@ async def look(lane: Lane) -> None:
     chat, contact = lane.chat, lane.conversation.contact
     if chat is None or contact is None:
         return
+    head = min(_messages(lane), key=lambda one: ts_key(one.ts), default=None)
+
+    def waits(_: Failure, age: float) -> None:
+        if head:
+            _waits(lane, head, age)
+
     try:
-        items = await insist(chat.catch_up, "connect", lane.kit.clock)
+        items = await insist(chat.catch_up, "connect", lane.kit.clock, on_retry=waits)
     except Gone:
         await _over(lane, contact.contact_id)
         return

@@ -38,6 +38,10 @@ _TEXTS: Mapping[NoticeKind, str] = {
         "This chat has ended, so your message was not passed on. Please write a new message "
         "outside of this thread."
     ),
+    NoticeKind.WAITING: (
+        "Support cannot be reached at the moment, so your message is waiting. It is kept, and we "
+        "keep trying."
+    ),
     NoticeKind.UNDELIVERED: "Your message could not be delivered: {reason}",
     NoticeKind.FILES: (
         "Files cannot be passed on to support yet. Please describe in words what they show."
@@ -61,7 +65,7 @@ _SOMEONE = "Somebody of our team"
 _ADDRESSED = frozenset(
     {
         NoticeKind.ASK_REOPEN, NoticeKind.HELD_FULL, NoticeKind.HELD_ERASED,
-        NoticeKind.NOT_REOPENED, NoticeKind.UNDELIVERED, NoticeKind.FILES, NoticeKind.FAILED,
+        NoticeKind.NOT_REOPENED, NoticeKind.WAITING, NoticeKind.UNDELIVERED, NoticeKind.FILES, NoticeKind.FAILED,
         NoticeKind.NOT_ALLOWED,
     }
 )  # fmt: skip

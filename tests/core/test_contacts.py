@@ -17,7 +17,9 @@ from bridge.core.events import (
     Flag,
     Identified,
     Identify,
+    MessageSent,
     Prepared,
+    SendDelayed,
     StartDelayed,
     StartRefused,
     Subscribed,
@@ -27,12 +29,14 @@ from bridge.core.events import (
 from bridge.core.model import (
     Conversation,
     ItemKind,
+    Notice,
     NoticeKind,
     Person,
     Phase,
     Policy,
     Progress,
     Seen,
+    Sent,
 )
 from tests.core.support import (
     ALICE,
@@ -370,3 +374,54 @@ def test_what_a_chat_brought_back_is_missed_no_more() -> None:
     again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
     caught_up = after(again, Subscribed(), arrived(item(4, past=True), item(9, ItemKind.ENDED)))
     assert not reopened(caught_up).missed
+
+
+# --- Connect takes no messages --------------------------------------------------------------------
+
+DELAYED = SendDelayed("U1", "110.000000")
+
+
+def test_whose_message_waits_is_told_once_until_one_went_through() -> None:
+    told = after(opened(), DELAYED, DELAYED)
+    assert notices(told).count(NoticeKind.WAITING) == 1
+    waiting = next(one for one in told.owed if one.id == "waiting:110.000000")
+    assert isinstance(waiting, Notice)
+    assert (waiting.user_id, waiting.message_ts) == ("U1", "110.000000")
+    later = SendDelayed("U2", "120.000000")
+    assert notices(after(told, later)).count(NoticeKind.WAITING) == 1
+    again = after(told, MessageSent(wrote(110), Sent("i2", 2.0)), later)
+    assert notices(again).count(NoticeKind.WAITING) == 2
+
+
+@pytest.mark.parametrize("conversation", [opening(), ended(), ending()])
+def test_only_an_open_chat_can_be_waited_for(conversation: Conversation) -> None:
+    assert after(conversation, DELAYED) == conversation
+
+
+@pytest.mark.parametrize("reason", ["busy", "unavailable"])
+def test_a_start_that_was_given_up_says_why(reason: str) -> None:
+    given_up = after(opening(), Prepared("request"), StartRefused("x", reason))
+    assert given_up.phase is Phase.ENDED
+    failed = given_up.owed[-1]
+    assert isinstance(failed, Notice)
+    assert (failed.kind, failed.reason) == (NoticeKind.FAILED, reason)
+
+
+def test_only_a_refusal_gives_up_the_old_chat() -> None:
+    asked = after(ended(), REOPEN, Identified(ALICE))
+    assert asked.opening
+    assert asked.opening.source_contact_id
+    assert after(asked, StartRefused("x", "busy")).phase is Phase.ENDED
+    again = after(asked, StartRefused("x")).opening
+    assert again
+    assert again.source_contact_id == ""
+
+
+def test_a_transfer_moves_the_chat_on() -> None:
+    moved = after(opened(), arrived(replace(item(5), segment_id="c2")))
+    assert moved.contact
+    assert (moved.contact.contact_id, moved.contact.segment_id) == ("c1", "c2")
+    back = after(moved, arrived(replace(item(6, past=True), segment_id="c0")))
+    assert back.contact == moved.contact
+    same = after(opened(), arrived(replace(item(5), segment_id="c1")))
+    assert same.contact == opened().contact

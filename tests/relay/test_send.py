@@ -74,6 +74,40 @@ async def test_what_passes_delays_and_loses_nothing(world: World, failure: Failu
     assert world.customer.flags == []
 
 
+@pytest.mark.parametrize(
+    "failure", [Temporary("SendMessage", "ContactHeld", retry_after=10.0), LOST]
+)
+async def test_the_author_of_what_waits_is_told_once(world: World, failure: Failure) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    for _ in range(2):
+        told = world.customer.notices(id_).count(NoticeKind.WAITING)
+        world.connect.faults.always("send", failure)
+        await _write(world, id_, "one", "two")
+        await world.clock.sleep(55.0)
+        assert world.customer.notices(id_).count(NoticeKind.WAITING) == told
+        await world.clock.sleep(300.0)
+        assert world.customer.notices(id_).count(NoticeKind.WAITING) == told + 1
+        world.connect.faults.heal("send")
+        await until(lambda: world.connect.heard()[-1] == "two")
+        await world.settled(id_)
+    assert world.connect.heard() == ["hello", "one", "two", "one", "two"]
+    assert world.customer.flags == []
+
+
+async def test_who_waits_for_a_look_is_told_too(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    await first.kill()
+    world.connect.faults.always("catch_up", Temporary("GetTranscript", "ContactHeld"))
+    await world.replica()
+    await _write(world, id_, "one")
+    await until(lambda: NoticeKind.WAITING in world.customer.notices(id_), 200.0)
+    world.connect.faults.heal("catch_up")
+    await until(lambda: world.connect.hears("one"))
+    assert world.connect.heard() == ["hello", "one"]
+
+
 @pytest.mark.parametrize("failure", [Temporary("SendMessage", "x"), Denied("SendMessage", "x")])
 async def test_what_does_not_pass_is_told_after_a_while(world: World, failure: Failure) -> None:
     await world.replica()
