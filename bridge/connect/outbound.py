@@ -59,7 +59,7 @@ class Outbound:
         now = self._clock.boottime()
         if self._stopped or now - self._typed_at < _TYPING_SECONDS:
             return
-        if not self._quotas["SendEvent"].idle:
+        if self._short:
             return
         self._typed_at = now
         self._typist = asyncio.create_task(self._sign("typing"))
@@ -85,8 +85,17 @@ class Outbound:
         tasks = [task for task in (self._typist, self._flusher) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def _short(self) -> bool:
+        """Whether signs would be in anybody's way. AWS does not say that messages and events have
+        quotas of their own, so both have to have room."""
+        return not (self._quotas["SendEvent"].idle and self._quotas["SendMessage"].idle)
+
     async def _flush(self) -> None:
         while self._receipt and self._receipts:
+            if self._short:
+                await self._clock.sleep(_RECEIPT_SECONDS)
+                continue
             item_id, self._receipt = self._receipt, ""
             await self._sign("message.delivered", json.dumps({"messageId": item_id}))
             await self._clock.sleep(_RECEIPT_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -383,3 +384,26 @@ async def test_no_secret_and_no_text_is_logged(
         assert secret
         assert secret not in said
     assert "token=" not in said
+
+
+async def test_a_rotation_leaves_the_stored_token_alone(world: World) -> None:
+    side = world.side(heartbeat_seconds=0.05, rotate_seconds=(0.1, 0.2))
+    talk = await world.talk(side)
+    await eventually(lambda: talk.listener.subscriptions > 3, "rotations")
+    assert talk.listener.renewals == []
+    await talk.chat.close()
+    # What is stored is older than the newest, and works.
+    contact = replace(talk.started.contact, connected=True)
+    chat, _ = world.listen(side, contact)
+    connections = len(await world.desk.requests("CreateParticipantConnection"))
+    await world.desk.fault("delay", "CreateParticipantConnection", seconds=1.0, times=None)
+    await chat.send("Still me", "t-1")
+    assert await world.desk.heard(talk.id) == ["Still me"]
+    assert len(await world.desk.requests("CreateParticipantConnection")) <= connections + 1
+
+
+async def test_a_token_of_which_half_is_over_is_stored_anew(world: World) -> None:
+    await world.desk.settings(token_seconds=11 * 3600.0)
+    side = world.side(heartbeat_seconds=0.05, rotate_seconds=(0.1, 0.2))
+    talk = await world.talk(side)
+    await eventually(lambda: len(talk.listener.renewals) > 1, "a newer token")

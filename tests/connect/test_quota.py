@@ -126,3 +126,24 @@ async def test_closing_leaves_nobody_waiting() -> None:
     quotas.close()
     await asyncio.wait_for(task, 1)
     assert done == ["one"]
+
+
+async def test_of_equal_urgency_the_lowest_rank_goes_first() -> None:
+    clock, done = FakeClock(), list[str]()
+    bucket = Bucket(Rate(1, 1), clock)
+    await bucket.take()
+
+    async def reconnect(name: str, active_at: float) -> None:
+        await bucket.take(Urgency.RECONNECT, -active_at)
+        done.append(name)
+
+    tasks = [
+        asyncio.create_task(reconnect("idle", 10.0)),
+        asyncio.create_task(reconnect("active", 90.0)),
+        asyncio.create_task(reconnect("less active", 50.0)),
+    ]
+    await settle()
+    tasks.append(call(bucket, done, "new chat", Urgency.WAITING))
+    await clock.advance(4)
+    assert done == ["new chat", "active", "less active", "idle"]
+    await asyncio.gather(*tasks)
