@@ -34,6 +34,11 @@ EVENTS = prometheus.Counter(
     ["kind", "outcome"],
     registry=REGISTRY,
 )
+SLACK_LAST_EVENT = prometheus.Gauge(
+    "bridge_slack_last_event_timestamp_seconds",
+    "When this replica last got anything from Slack (Unix time), 0 where it never did.",
+    registry=REGISTRY,
+)
 MESSAGE_SECONDS = prometheus.Histogram(
     "bridge_message_seconds",
     "From Slack's ts (to_agent) or Connect's AbsoluteTime (to_customer) to delivery.",

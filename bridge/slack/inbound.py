@@ -64,6 +64,7 @@ class Intake:
         Raises StoreAway where it could not be stored, and Failure where Slack did not tell us
         enough to know whether it has to be.
         """
+        metrics.SLACK_LAST_EVENT.set_to_current_time()
         if self._closed:
             raise StoreAway("closing")
         if channel := channel_of(body):

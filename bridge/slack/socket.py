@@ -67,7 +67,8 @@ class SocketMode:
     """Keeps Socket Mode connections alive and feeds what they bring to the intake.
 
     `patience`: seconds without a connection after which a client is replaced. `check`: seconds
-    between looks. `ping_interval`: seconds; slack_sdk calls a socket stale after four.
+    between looks. `ping_interval`: seconds; slack_sdk calls a socket stale after four without a
+    pong. `silence`: seconds without any connection after which an operator is called.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class SocketMode:
         patience: float = 50.0,
         check: float = 1.0,
         ping_interval: float = 10.0,
+        silence: float = 60.0,
     ) -> None:
         self._app = app
         self._api = api
@@ -91,7 +93,11 @@ class SocketMode:
         self._patience = patience
         self._check = check
         self._ping_interval = ping_interval
+        self._silence = silence
         self._connected = [False] * connections
+        self._heard_at = clock.boottime()
+        """When any connection was last up."""
+        self._silent = False
         self._tasks: list[asyncio.Task[None]] = []
         self._in_air: set[asyncio.Task[None]] = set()
         self.replaced = 0
@@ -105,6 +111,7 @@ class SocketMode:
     async def start(self) -> None:
         """Check the app-level token and start connecting. Raises Denied if it is refused."""
         await self._api.open_socket()
+        self._heard_at = self._clock.boottime()
         self._tasks = [
             asyncio.create_task(self._keep(index), name=f"slack-socket-{index}")
             for index in range(len(self._connected))
@@ -144,6 +151,19 @@ class SocketMode:
             if connected != self._connected[index]:
                 _log.info("Socket Mode client %d: %s", index, "up" if connected else "down")
             self._show(index, connected=connected)
+            self._report_silence()
+
+    def _report_silence(self) -> None:
+        """Slack drops what it could not deliver for about an hour: somebody has to know."""
+        now = self._clock.boottime()
+        if self.ready:
+            if self._silent:
+                _log.warning("Slack can be heard again after %d s", now - self._heard_at)
+            self._heard_at, self._silent = now, False
+        elif not self._silent and now - self._heard_at >= self._silence:
+            self._silent = True
+            metrics.ALARMS.labels("slack_silent").inc()
+            _log.error("no event and no pong of Slack's for %d s", now - self._heard_at)
 
     def _show(self, index: int, *, connected: bool) -> None:
         self._connected[index] = connected

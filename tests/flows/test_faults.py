@@ -184,6 +184,52 @@ async def test_what_the_transcript_shows_late_is_delivered_late(tmp_path: Path) 
         await eventually(thread.heard, lambda found: len(found) == 3)
 
 
+async def test_connect_refuses_everybody_and_no_chat_is_ended(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as world:
+        threads = [world.thread() for _ in range(3)]
+        for thread in threads:
+            await thread.talk()
+        await world.connect.fault(
+            "reject",
+            times=None,
+            status=403,
+            code="AccessDeniedException",
+            match={"service": "connectparticipant"},
+        )
+        for number, thread in enumerate(threads):
+            await thread.write(f"Question {number}?")
+        await eventually(lambda: described(world), lambda found: len(found) == 3)
+        await world.connect.heal()
+        await world.thread().talk()
+        for thread in threads:
+            await thread.complete()
+            assert not [told for told in await thread.told() if "ended" in told]
+            assert len(await thread.contacts()) == 1
+
+
+async def test_chats_that_ended_while_the_bridge_was_down_are_told_so(tmp_path: Path) -> None:
+    async with stand_ins() as world:
+        threads = [world.thread() for _ in range(6)]
+        async with serving(world.environment(tmp_path)):
+            for thread in threads:
+                await thread.talk()
+        for thread in threads:
+            await world.connect.do(thread.contact, "end")
+        async with serving(world.environment(tmp_path)):
+            for thread in threads:
+                await thread.told_of("ended while our connection was down")
+        assert len(await described(world)) == 6
+
+
+async def described(world: World) -> list[Json]:
+    """Every answered DescribeContact."""
+    return [
+        one
+        for one in await world.connect.requests()
+        if one["operation"] == "DescribeContact" and one["status"] == 200
+    ]
+
+
 async def test_a_start_chat_url_needs_no_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

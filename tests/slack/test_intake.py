@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bridge import metrics
 from bridge.core.events import AskedToEnd, Wrote
 from bridge.core.model import Notice, NoticeKind
 from bridge.sandbox.slack.server import SlackSandbox
@@ -84,6 +85,18 @@ async def test_a_message_is_acknowledged_once_it_is_stored(kit: Kit, transport: 
         (incoming,) = kit.inbox.taken
         assert (incoming.conversation, incoming.opens) == (kit.thread(ts), True)
         assert kit.inbox.texts() == ["hello"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_when_slack_was_last_heard_is_told(kit: Kit, transport: str) -> None:
+    metrics.SLACK_LAST_EVENT.set(0)
+    begun = time.time()
+    async with connected(kit, transport):
+        await kit.people.say("hello")
+        await settled(kit)
+    heard = metrics.REGISTRY.get_sample_value("bridge_slack_last_event_timestamp_seconds")
+    assert heard
+    assert begun - 1.0 <= heard <= time.time() + 1.0
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

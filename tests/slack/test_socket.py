@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge import metrics
 from bridge.core.errors import Denied
 from bridge.slack.inbound import bolt_app
 from bridge.slack.socket import SocketMode
@@ -102,6 +103,44 @@ async def test_a_silent_socket_is_noticed(kit: Kit) -> None:
         await until(lambda: mode.ready and kit.box.sockets.sockets)
         await kit.people.say("heard?")
         await until(lambda: kit.inbox.texts() == ["heard?"])
+
+
+async def test_nobody_is_called_for_one_connection_or_a_moment(kit: Kit) -> None:
+    before = alarms()
+    async with sockets(kit) as mode:
+        await until(lambda: len(kit.box.sockets.sockets) == 2)
+        for count in (1, 2):
+            await kit.people.do("drop_sockets", count=count)
+            kit.clock.skew += 59.0
+            await until(lambda: len(kit.box.sockets.sockets) == 2 and mode.ready)
+    assert alarms() == before
+
+
+async def test_a_workspace_that_is_not_heard_of_is_reported_once(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = alarms()
+    async with sockets(kit, patience=1000.0) as mode:
+        await until(lambda: mode.ready)
+        await kit.people.do("settings", "PATCH", ticket_seconds=0)
+        await kit.people.do("drop_sockets")
+        await until(lambda: not mode.ready)
+        assert alarms() == before
+        kit.clock.skew += 61.0
+        await until(lambda: alarms() > before)
+        kit.clock.skew += 600.0
+        await asyncio.sleep(0.1)  # time for a second one
+        assert alarms() == before + 1
+        assert "no event and no pong" in caplog.text
+        await kit.people.do("settings", "PATCH", ticket_seconds=30)
+        kit.clock.skew += 1000.0  # the clients are replaced
+        await until(lambda: mode.ready)
+        await until(lambda: "heard again" in caplog.text)
+
+
+def alarms() -> float:
+    labels = {"kind": "slack_silent"}
+    return metrics.REGISTRY.get_sample_value("bridge_alarms_total", labels) or 0.0
 
 
 @pytest.mark.parametrize(
