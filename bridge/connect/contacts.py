@@ -79,7 +79,9 @@ class Contacts:
                 "describe_contact",
                 {"InstanceId": self._settings.instance_id, "ContactId": contact_id},
             )
-            contact = answer["Contact"]
+            contact = answer.get("Contact")
+            if not isinstance(contact, dict):
+                raise Uncertain("DescribeContact", "UnreadableAnswer")
             if contact.get("DisconnectTimestamp") is None:
                 return False
             following = _next_contact(contact)

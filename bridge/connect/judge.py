@@ -102,7 +102,7 @@ class Judge:
         if not (self._refused or self._cleared):
             return
         self._cleared.discard(suspect.contact_id)
-        self._refused = {one: at for one, at in self._refused.items() if at > begun}
+        self._refused = {one: at for one, at in self._refused.items() if at >= begun}
         # An answer may have been on its way since before.
         if self._suspected_at is not None and begun > self._suspected_at:
             self._cleared.update(self._held.keys() - {suspect.contact_id})
@@ -160,7 +160,7 @@ class Judge:
 
     async def _ask(self) -> None:
         """Ask Connect about one held contact after the other, as long as anybody is suspected."""
-        while self._held or self._clock.boottime() - max(self._refused.values()) < _QUIET:
+        while self._held or not self._quiet:
             now = self._clock.boottime()
             case = min(self._held.values(), key=lambda one: one.ask_at, default=None)
             if case is None or case.ask_at > now:
@@ -179,6 +179,11 @@ class Judge:
                 case.suspect.end()
         self._asker = None
         self._suspected_at = None
+
+    @property
+    def _quiet(self) -> bool:
+        last = max(self._refused.values(), default=float("-inf"))
+        return self._clock.boottime() - last >= _QUIET
 
     def _unanswered(self, failure: Failure) -> float:
         """Seconds until the next question."""

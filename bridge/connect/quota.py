@@ -41,6 +41,7 @@ DEFAULT_RATES: Mapping[str, Rate] = MappingProxyType(
 
 FALLBACK_RATE = Rate(2, 5)
 """Of any other operation."""
+_SHORTEST = 0.001
 
 
 class Urgency(IntEnum):
@@ -150,14 +151,14 @@ class Bucket:
     def _missing(self) -> float:
         """Seconds until a token is free."""
         self._refill()
-        # A rounding error must not leave a remainder that no sleep can make up.
-        lacking = max(0.0, 1.0 - 1e-9 - self._tokens)
+        lacking = max(0.0, 1.0 - self._tokens)
         return max(lacking / self._rate, self._closed_until - self._at)
 
     async def _serve(self) -> None:
         while self._waiting:
             if (missing := self._missing()) > 0:
-                await self._clock.sleep(missing)
+                # A rounding error can leave a remainder that is too small for the clock to pass.
+                await self._clock.sleep(max(missing, _SHORTEST))
                 continue
             turn = heapq.heappop(self._waiting).turn
             if not turn.done():

@@ -10,6 +10,7 @@ import pytest
 
 from bridge import metrics
 from bridge.connect.judge import Judge
+from bridge.connect.quota import DEFAULT_RATES, Bucket
 from bridge.core.errors import Denied, Failure, Temporary
 from tests.connect.support import FakeClock, settle
 
@@ -34,12 +35,14 @@ class Court:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.quota = Bucket(DEFAULT_RATES["DescribeContact"], self.clock)
         self.judge = Judge(self.clock, self._describe, quarantine=3.0)
         self.known: dict[str, bool | Failure] = {}
         self.default: bool | Failure = DENIED
         self.asked: list[str] = []
 
     async def _describe(self, contact_id: str) -> bool:
+        await self.quota.take()
         self.asked.append(contact_id)
         answer = self.known.get(contact_id, self.default)
         if isinstance(answer, Failure):
@@ -85,6 +88,7 @@ async def court() -> AsyncIterator[Court]:
     court = Court()
     yield court
     await court.judge.close()
+    court.quota.close()
     assert held() == 0
 
 
@@ -127,7 +131,7 @@ async def test_what_connect_confirms_is_ended_and_alarms_nobody(court: Court) ->
     court.default = True
     many = suspects(200)
     assert set(await court.refuse(*many)) == {"held"}
-    await court.clock.advance(5.0)
+    await court.clock.advance(20.0)
     assert all(suspect.ended for suspect in many)
     assert sorted(court.asked) == sorted(suspect.segment_id for suspect in many)
     assert alarms() == before

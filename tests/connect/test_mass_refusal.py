@@ -22,6 +22,10 @@ REFUSED = {
 }
 
 
+LONG = 1.0
+"""Of the quarantine: on a busy machine four calls together take longer than a moment."""
+
+
 async def talks(world: World, side: ConnectSide, count: int = 4) -> list[Talk]:
     return [await world.talk(side) for _ in range(count)]
 
@@ -52,7 +56,7 @@ async def described(world: World, count: int) -> None:
 
 
 async def test_open_chats_are_held_until_any_chat_works(world: World) -> None:
-    side = world.side()
+    side = world.side(quarantine_seconds=LONG)
     all_of_them = await talks(world, side)
     await refuse_all(world, all_of_them)
     await described(world, 4)
@@ -69,7 +73,7 @@ async def test_open_chats_are_held_until_any_chat_works(world: World) -> None:
 
 async def test_chats_that_ended_together_unheard_are_confirmed(world: World) -> None:
     # Losses are noticed within a second of each other.
-    all_of_them = await talks(world, world.side(quarantine_seconds=2.0))
+    all_of_them = await talks(world, world.side(quarantine_seconds=2 * LONG))
     await world.desk.fault("lose_frames", "socket", times=None)
     for talk in all_of_them:
         await world.desk.act(talk.id, "end")
@@ -80,7 +84,7 @@ async def test_chats_that_ended_together_unheard_are_confirmed(world: World) -> 
 
 
 async def test_a_transfer_is_no_end(world: World) -> None:
-    all_of_them = await talks(world, world.side())
+    all_of_them = await talks(world, world.side(quarantine_seconds=LONG))
     for talk in all_of_them:
         await world.desk.act(talk.id, "transfer", to="Omar")
     await world.desk.say(all_of_them[0].id, "Omar here")
@@ -97,14 +101,15 @@ async def test_a_transfer_is_no_end(world: World) -> None:
 async def test_where_connect_does_not_tell_they_are_held(
     world: World, status: int, code: str
 ) -> None:
-    all_of_them = await talks(world, world.side())
+    all_of_them = await talks(world, world.side(quarantine_seconds=LONG))
     await world.desk.fault("reject", "DescribeContact", times=None, status=status, code=code)
     await stay_held(world, all_of_them)
 
 
 async def test_without_an_instance_id_nobody_can_be_asked(world: World) -> None:
     await world.desk.settings(start_chat_instance_id="instance", start_chat_flow_id="flow")
-    side = world.side(instance_id="", start_chat_url=f"{world.sandbox.url}/startChat")
+    url = f"{world.sandbox.url}/startChat"
+    side = world.side(instance_id="", start_chat_url=url, quarantine_seconds=LONG)
     await stay_held(world, await talks(world, side))
     assert await world.desk.requests("DescribeContact") == []
 
@@ -126,7 +131,7 @@ async def test_two_that_are_refused_are_over(world: World) -> None:
 
 
 async def test_a_held_chat_costs_no_calls(world: World) -> None:
-    all_of_them = await talks(world, world.side(), 3)
+    all_of_them = await talks(world, world.side(quarantine_seconds=LONG), 3)
     await refuse_all(world, all_of_them)
     before = len(await world.desk.requests("SendMessage"))
     for _ in range(3):
