@@ -250,6 +250,7 @@ def _watch(worker: Worker) -> None:
     metrics.OPEN_CONVERSATIONS.set_function(
         lambda: sum(lane.conversation.phase is Phase.OPEN for lane in lanes.values())
     )
+    metrics.LANES_BEHIND.set_function(worker.lanes_behind)
     metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_AGENT).set_function(worker.oldest_waiting)
     metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_CUSTOMER).set_function(worker.oldest_owed)
 

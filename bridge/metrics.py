@@ -108,6 +108,22 @@ DOUBTS = prometheus.Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+PARKED = prometheus.Counter(
+    "bridge_parked",
+    "Messages that were given up and parked, by direction and reason.",
+    ["direction", "reason"],
+    registry=REGISTRY,
+)
+PARKED_ENTRIES = prometheus.Gauge(
+    "bridge_parked_entries",
+    "Messages that are parked, of all replicas.",
+    registry=REGISTRY,
+)
+LANES_BEHIND = prometheus.Gauge(
+    "bridge_lanes_behind",
+    "Lanes of this replica in which very many events wait.",
+    registry=REGISTRY,
+)
 ALARMS = prometheus.Counter(
     "bridge_alarms",
     "What an operator has to act on, by kind.",

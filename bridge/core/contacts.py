@@ -30,6 +30,7 @@ from bridge.core.model import (
     Progress,
     Seen,
 )
+from bridge.core.parked import unsent
 from bridge.core.text import cut
 
 LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
@@ -94,6 +95,7 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
         past_seen=_past_seen(conversation),
         told=(),
         dropped_until=0.0,
+        dropped_for="",
     )
     opened = with_person(opened, profile.user_id, profile.name, policy)
     connecting = Notice(f"connecting:{generation}", NoticeKind.CONNECTING, user_id=profile.user_id)
@@ -271,8 +273,11 @@ def asking(conversation: Conversation, message: CustomerMessage) -> Conversation
 
 
 def given_up(conversation: Conversation, now: float, kind: NoticeKind, why: str = "") -> Decision:
-    """No chat came about: whatever was written up to now will not be delivered."""
+    """No chat came about: whatever was written up to now will not be delivered. It is parked,
+    unless the customer wanted it so."""
     flags: tuple[Effect, ...] = tuple(Flag(message.ts) for message in conversation.held)
+    reason = "" if kind is NoticeKind.CANCELLED else "not_started"
+    park = tuple(unsent(conversation, one, reason, now) for one in conversation.held if reason)
     closed = replace(
         conversation,
         phase=Phase.ENDED,
@@ -286,6 +291,8 @@ def given_up(conversation: Conversation, now: float, kind: NoticeKind, why: str 
         held_until=0.0,
         told=(),
         dropped_until=now,
+        dropped_for=reason,
     )
     notice = Notice(f"{kind}:{conversation.generation}", kind, reason=why)
-    return without_button(Decision(owe(closed, notice), flags, Then.WAIT, save=True))
+    given_up = Decision(owe(closed, notice), flags, Then.WAIT, save=True, park=park)
+    return without_button(given_up)

@@ -11,15 +11,16 @@ crash the same effects follow again from what was stored. Three kinds of effects
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import assert_never
 
-from bridge.core import contacts, transcript
+from bridge.core import contacts, outcomes, transcript
 from bridge.core.decision import Decision, owe, owe_once, ts_key, without_button
 from bridge.core.events import (
     AskedToEnd,
     AskedToReopen,
+    CaughtUp,
     ContactOver,
     ContactStarted,
     CredentialsRenewed,
@@ -27,6 +28,7 @@ from bridge.core.events import (
     EndContact,
     Event,
     Fact,
+    FellBehind,
     FindRoot,
     Flag,
     Identified,
@@ -35,33 +37,26 @@ from bridge.core.events import (
     ItemsArrived,
     LaneEvent,
     Listen,
-    MessageFailed,
     MessageSent,
     NoRoot,
-    PartSent,
     Post,
-    Posted,
-    PostFailed,
     Prepared,
-    RetireButton,
+    Returned,
     SendDelayed,
     SendToAgent,
     StartContact,
     StartDelayed,
     StartRefused,
     Subscribed,
-    TellAgent,
     Then,
     Ticked,
     Wrote,
 )
 from bridge.core.model import (
-    AgentMessage,
     Conversation,
     CustomerMessage,
     Notice,
     NoticeKind,
-    Outgoing,
     Phase,
     Policy,
     Reopen,
@@ -70,7 +65,7 @@ from bridge.core.model import (
 
 def decide(conversation: Conversation, event: Event, now: float, policy: Policy) -> Decision:
     """What `event` makes of the conversation at `now` (Unix seconds)."""
-    if isinstance(event, Wrote | AskedToEnd | AskedToReopen):
+    if isinstance(event, Wrote | AskedToEnd | AskedToReopen | Returned):
         return _lane_event(conversation, event, now, policy)
     return _fact(conversation, event, now, policy)
 
@@ -131,6 +126,8 @@ def _lane_event(
             return _asked_to_end(conversation, event, now, policy)
         case AskedToReopen():
             return _asked_to_reopen(conversation, event)
+        case Returned():
+            return Decision(owe(conversation, event.message), then=Then.SETTLE)
         case _:
             assert_never(event)
 
@@ -151,12 +148,12 @@ def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -
             return contacts.opening_went_on(conversation, event, now)
         case ItemsArrived():
             return transcript.items_arrived(conversation, event, now, policy)
-        case PartSent() | SendDelayed() | MessageSent() | MessageFailed():
-            return _sending_went_on(conversation, event)
-        case Posted() | PostFailed() | Ticked():
+        case SendDelayed():
+            return contacts.waits(conversation, event)
+        case FellBehind() | CaughtUp() | Ticked():
             return _time_went_on(conversation, event, now)
         case _:
-            assert_never(event)
+            return outcomes.went_on(conversation, event, now, policy)
 
 
 # --- what people in the thread do ----------------------------------------------------------------
@@ -185,12 +182,29 @@ def _wrote(
 
 
 def _to_agent(conversation: Conversation, message: CustomerMessage) -> Decision:
-    went_with_start = conversation.carried == message.id and not conversation.progress
+    conversation = _resumed(conversation, message)
+    went_with_start = _carried(conversation, message) and not conversation.progress
     if went_with_start or not message.text.strip():
-        return _sending_went_on(conversation, MessageSent(message, None))
+        return outcomes.sent(conversation, MessageSent(message, None))
     if message.user_id not in {person.user_id for person in conversation.people}:
         return Decision(conversation, (Identify(message.user_id),))
     return Decision(conversation, (SendToAgent(message, prefix(conversation, message)),))
+
+
+def _resumed(conversation: Conversation, message: CustomerMessage) -> Conversation:
+    """What a message sent before it was given up, in this chat, is not sent again."""
+    if conversation.progress or not _failed_here(conversation, message):
+        return conversation
+    return replace(conversation, progress=message.retry.progress if message.retry else None)
+
+
+def _failed_here(conversation: Conversation, message: CustomerMessage) -> bool:
+    return message.retry is not None and message.retry.generation == conversation.generation
+
+
+def _carried(conversation: Conversation, message: CustomerMessage) -> bool:
+    """Whether it went with the start. What was given up in the same chat did not go whole."""
+    return conversation.carried == message.id and not _failed_here(conversation, message)
 
 
 def prefix(conversation: Conversation, message: CustomerMessage) -> str:
@@ -203,15 +217,15 @@ def prefix(conversation: Conversation, message: CustomerMessage) -> str:
 def _wrote_after_end(
     conversation: Conversation, message: CustomerMessage, now: float, policy: Policy
 ) -> Decision:
-    if conversation.carried == message.id:
-        return _sending_went_on(conversation, MessageSent(message, None))
-    done = _done_with(conversation, message)
-    if _not_after(message.ts, conversation.dropped_until):
-        return Decision(done, (Flag(message.ts),), Then.SETTLE)
+    if _carried(conversation, message):
+        return outcomes.sent(conversation, MessageSent(message, None))
+    if _not_after(message.since, conversation.dropped_until):
+        return outcomes.dropped(conversation, message, now)
     if _opens_again(conversation, message, now, policy):
         return Decision(conversation, (Identify(message.user_id),))
     if policy.reopen is Reopen.NEVER:
         no = Notice(f"not_reopened:{message.id}", NoticeKind.NOT_REOPENED, user_id=message.user_id)
+        done = outcomes.done_with(conversation, message)
         return Decision(owe_once(done, no), (Flag(message.ts),), Then.SETTLE)
     return _hold(conversation, message, now, policy)
 
@@ -225,7 +239,7 @@ def _opens_again(
         # A flow that ends every chat at once (out of hours) takes nothing: the message that waited
         # for it must not open chat after chat.
         unheard = not conversation.last_own and not conversation.carried
-        return not (unheard and _not_after(message.ts, conversation.ended_at))
+        return not (unheard and _not_after(message.since, conversation.ended_at))
     asking_is_over = conversation.id.flat and now > conversation.ended_at + policy.flat_ask_seconds
     return policy.reopen is Reopen.ASK and asking_is_over
 
@@ -241,11 +255,11 @@ def _hold(
         return Decision(conversation, then=Then.SETTLE)
     if len(conversation.held) >= policy.held_messages:
         full = Notice(f"held_full:{message.id}", NoticeKind.HELD_FULL, user_id=message.user_id)
-        done = _done_with(conversation, message)
+        done = outcomes.done_with(conversation, message)
         return Decision(owe_once(done, full), (Flag(message.ts),), Then.SETTLE)
     held = sorted((*conversation.held, message), key=lambda one: ts_key(one.ts))
     kept = replace(
-        contacts.asking(_done_with(conversation, message), message),
+        contacts.asking(outcomes.done_with(conversation, message), message),
         held=tuple(held),
         held_until=conversation.held_until if conversation.held else now + policy.held_seconds,
     )
@@ -283,7 +297,7 @@ def _leaving(
     if conversation.phase is Phase.OPEN:
         return ending, ()
     flags = tuple(Flag(message.ts) for message in conversation.held)
-    return replace(ending, held=(), held_until=0.0, dropped_until=now), flags
+    return replace(ending, held=(), held_until=0.0, dropped_until=now, dropped_for=""), flags
 
 
 def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decision:
@@ -296,106 +310,22 @@ def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decisi
             return Decision(conversation, then=Then.SETTLE)
 
 
-# --- how messages fare ---------------------------------------------------------------------------
-
-
-def _sending_went_on(
-    conversation: Conversation, event: PartSent | SendDelayed | MessageSent | MessageFailed
-) -> Decision:
-    match event:
-        case SendDelayed():
-            return contacts.waits(conversation, event)
-        case PartSent():
-            own = event.sent or conversation.last_own
-            return Decision(replace(conversation, progress=event.progress, last_own=own), save=True)
-        case MessageSent():
-            message = event.message
-            own = event.sent or conversation.last_own
-            done = replace(_done_with(contacts.waited(conversation), message), last_own=own)
-            if message.files:
-                done = owe(done, _about(message, NoticeKind.FILES))
-            return Decision(done, then=Then.SETTLE)
-        case MessageFailed():
-            message = event.message
-            told = owe(
-                _done_with(conversation, message),
-                replace(_about(message, NoticeKind.UNDELIVERED), reason=event.reason),
-            )
-            return Decision(told, (Flag(message.ts),), Then.SETTLE)
-        case _:
-            assert_never(event)
-
-
-def _about(message: CustomerMessage, kind: NoticeKind) -> Notice:
-    return Notice(f"{kind}:{message.id}", kind, user_id=message.user_id, message_ts=message.ts)
-
-
-def _done_with(conversation: Conversation, message: CustomerMessage) -> Conversation:
-    return replace(
-        conversation,
-        progress=None,
-        held=tuple(held for held in conversation.held if held.id != message.id),
-        last_ts=max(conversation.last_ts, message.ts, key=ts_key),
-    )
+# --- the lane, and time --------------------------------------------------------------------------
 
 
 def _time_went_on(
-    conversation: Conversation, event: Posted | PostFailed | Ticked, now: float
+    conversation: Conversation, event: FellBehind | CaughtUp | Ticked, now: float
 ) -> Decision:
-    if isinstance(event, Ticked):
-        return _ticked(conversation, now)
-    done = [outgoing for outgoing in conversation.owed if outgoing.id in event.ids]
-    rest = tuple(outgoing for outgoing in conversation.owed if outgoing.id not in event.ids)
-    if isinstance(event, PostFailed):
-        return _post_failed(replace(conversation, owed=rest), done, event, now)
-    known = {outgoing.id for outgoing in done}
-    strays = [one for one in event.ids if one not in known]
-    posted = transcript.stood_in_thread(replace(conversation, owed=rest), strays)
-    return _posted(posted, done, event.ts)
-
-
-def _posted(conversation: Conversation, done: Sequence[Outgoing], ts: str) -> Decision:
-    newest = max(conversation.last_post_ts, ts, key=ts_key)
-    posted = replace(conversation, last_post_ts=newest)
-    offers = {
-        NoticeKind.CONNECTING: (Phase.OPENING, Phase.OPEN),
-        NoticeKind.ASK_REOPEN: (Phase.ENDED,),
-    }
-    decision = Decision(posted)
-    for outgoing in done:
-        if isinstance(outgoing, Notice) and outgoing.kind in offers:
-            if posted.phase not in offers[outgoing.kind]:
-                return replace(decision, effects=(RetireButton(ts),))
-            decision = without_button(decision)
-            return replace(decision, conversation=replace(decision.conversation, button_ts=ts))
-    return decision
-
-
-def _post_failed(
-    conversation: Conversation, lost: Sequence[Outgoing], event: PostFailed, now: float
-) -> Decision:
-    contact = conversation.contact
-    words = [outgoing.id for outgoing in lost if isinstance(outgoing, AgentMessage)]
-    tell: tuple[Effect, ...] = (
-        (TellAgent(contact, words[0], event.reason),)
-        if words and contact and conversation.phase is Phase.OPEN
-        else ()
-    )
-    if not event.gone:
-        return Decision(conversation, tell)
-    leave: tuple[Effect, ...] = (EndContact(contact),) if contact else ()
-    # Whoever still waits cannot be told, and must not open another chat that nobody can see.
-    closed = replace(
-        contacts.ended(conversation, now),
-        owed=(),
-        button_ts="",
-        held=(),
-        held_until=0.0,
-        told=(),
-        dropped_until=now,
-    )
-    flags = tuple(Flag(message.ts) for message in conversation.held)
-    return Decision(closed, (*tell, *leave, *flags), save=True)
+    match event:
+        case Ticked():
+            return _ticked(conversation, now)
+        case FellBehind() if not (conversation.behind or conversation.phase is Phase.NEW):
+            slow = Notice(f"slow:{event.ts}", NoticeKind.SLOW, user_id=event.user_id)
+            return Decision(owe(replace(conversation, behind=True), slow), save=True)
+        case CaughtUp() if conversation.behind:
+            return Decision(replace(conversation, behind=False), save=True)
+        case _:
+            return Decision(conversation)
 
 
 def _ticked(conversation: Conversation, now: float) -> Decision:
@@ -406,5 +336,5 @@ def _ticked(conversation: Conversation, now: float) -> Decision:
         return Decision(contacts.ended(conversation, now), save=True)
     erased = replace(conversation, held=(), held_until=0.0, told=())
     for message in {message.user_id: message for message in conversation.held}.values():
-        erased = owe(erased, _about(message, NoticeKind.HELD_ERASED))
+        erased = owe(erased, outcomes.about(message, NoticeKind.HELD_ERASED))
     return without_button(Decision(erased, save=True))

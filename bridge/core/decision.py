@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from bridge.core.events import Effect, RetireButton, Then
 from bridge.core.model import Conversation, Notice, Outgoing, Person, Policy
+from bridge.core.parked import Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,14 @@ class Decision:
 
     `save`: the state holds something that could not be learned again after a crash (a start
     request, a token, the last words of a chat that ended), so it is stored at once.
+    `park`: what was given up by this decision; it is stored together with the state.
     """
 
     conversation: Conversation
     effects: tuple[Effect, ...] = ()
     then: Then = Then.WAIT
     save: bool = False
+    park: tuple[Parked, ...] = ()
 
 
 def owe(conversation: Conversation, outgoing: Outgoing) -> Conversation:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bridge.core.model import (
+    AgentMessage,
     Contact,
     ConversationId,
     CustomerMessage,
@@ -49,7 +50,19 @@ class AskedToReopen:
     user_id: str
 
 
-LaneEvent = Wrote | AskedToEnd | AskedToReopen
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Somebody has an agent's message, which could not be posted, tried again."""
+
+    message: AgentMessage
+
+    @property
+    def ts(self) -> str:
+        """When."""
+        return self.message.retry.ts if self.message.retry else ""
+
+
+LaneEvent = Wrote | AskedToEnd | AskedToReopen | Returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +188,26 @@ class SendDelayed:
 
 
 @dataclass(frozen=True, slots=True)
+class EventFailed:
+    """A lane event on which our own code fails, again and again."""
+
+    event: LaneEvent
+
+
+@dataclass(frozen=True, slots=True)
 class ItemsArrived:
     """Items of the contact, in order, none seen before."""
 
     contact_id: str
     items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailed:
+    """An item of the contact on which our own code fails."""
+
+    contact_id: str
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +232,26 @@ class PostFailed:
     ids: tuple[str, ...]
     reason: str
     gone: bool = False
+    since: str | None = None
+    """Parts of them may stand in the thread after this `ts`; None: after our newest settled post."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """The deadline of the conversation has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FellBehind:
+    """Very many events wait in the lane, the newest of them by this person."""
+
+    user_id: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The lane is empty again."""
 
 
 Fact = (
@@ -224,11 +267,15 @@ Fact = (
     | MessageSent
     | MessageFailed
     | SendDelayed
+    | EventFailed
     | ItemsArrived
+    | ItemFailed
     | ContactOver
     | Posted
     | PostFailed
     | Ticked
+    | FellBehind
+    | CaughtUp
 )
 
 Event = LaneEvent | Fact
@@ -303,6 +350,13 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class Unflag:
+    """Take that back: it was delivered after all. Best effort."""
+
+    message_ts: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetireButton:
     """Take the button off a post of ours. Best effort."""
 
@@ -319,6 +373,7 @@ Effect = (
     | Post
     | TellAgent
     | Flag
+    | Unflag
     | RetireButton
 )
 

@@ -101,6 +101,32 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a message of many parts has come; kept so that a retry cuts it at the same places."""
+
+    message_id: str
+    text: str = field(repr=False)
+    limit: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What is known of a message that was given up, for when somebody has it tried again."""
+
+    number: int = 0
+    """How often it was tried again."""
+    ts: str = ""
+    """When it was, last: rules that ask when a message was written go by this."""
+    generation: int = 0
+    """The chat in which it failed, where it was to go to the agent."""
+    progress: Progress | None = None
+    """How far it had come in that chat."""
+    since: str = ""
+    """Of an agent's message: posts of it may stand in the thread after this `ts`."""
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerMessage:
     """What a person wrote in Slack.
 
@@ -116,6 +142,13 @@ class CustomerMessage:
     """How many files were attached (they do not travel yet)."""
     mention: bool = False
     """The bot was mentioned."""
+    retry: Retry | None = None
+    """It was given up before."""
+
+    @property
+    def since(self) -> str:
+        """Since when it is to be delivered: its `ts`, or that of its newest retry."""
+        return self.retry.ts if self.retry and self.retry.ts else self.ts
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +201,6 @@ class Started:
     contact: Contact
     socket_url: str = field(default="", repr=False)
     socket_expiry: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a message of many parts has come; kept so that a retry cuts it at the same places."""
-
-    message_id: str
-    text: str = field(repr=False)
-    limit: int
-    offset: int
 
 
 class ItemKind(StrEnum):
@@ -249,6 +272,12 @@ class NoticeKind(StrEnum):
     NOT_ALLOWED = "not_allowed"
     """Somebody whom BRIDGE_CUSTOMERS leaves out asked for a chat."""
     FAILED = "failed"
+    RETRIED = "retried"
+    """A message that could not be delivered went out after all."""
+    NOT_DONE = "not_done"
+    """A click had no effect."""
+    SLOW = "slow"
+    """Very many messages wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +308,8 @@ class AgentMessage:
     markdown: bool = False
     time: float = 0.0
     """`AbsoluteTime` of the item."""
+    retry: Retry | None = None
+    """It was given up before."""
 
 
 Outgoing = AgentMessage | Notice
@@ -332,6 +363,8 @@ class Conversation:
     """Kinds of notices that are given once for each opening or end, and were."""
     dropped_until: float = 0.0
     """No chat came about: messages written up to here, and not delivered, never will be."""
+    dropped_for: str = ""
+    """Why, where nobody wanted it so: those messages are parked then."""
     button_ts: str = ""
     """Our post that carries the live button (end, or start again)."""
     ended_at: float = 0.0
@@ -344,6 +377,8 @@ class Conversation:
     """Newest event of the thread that was settled."""
     last_post_ts: str = ""
     """Newest post of ours that was settled."""
+    behind: bool = False
+    """Very many messages wait, and their author was told."""
 
     @property
     def active(self) -> bool:

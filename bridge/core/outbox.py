@@ -36,11 +36,12 @@ def _length(outgoing: Outgoing) -> int:
 
 def _alike(one: Outgoing, other: Outgoing) -> bool:
     """Whether both are texts that nobody could tell apart by sender or form. A blank one is none:
-    Slack would refuse it."""
+    Slack would refuse it. Nor is one that is tried again: it is looked for before."""
     return (
         isinstance(one, AgentMessage)
         and isinstance(other, AgentMessage)
         and (one.name, one.markdown) == (other.name, other.markdown)
+        and not (one.retry or other.retry)
         and _length(one) > 0
         and _length(other) > 0
     )

@@ -21,6 +21,7 @@ from bridge.core.model import (
     Sent,
     Started,
 )
+from bridge.core.parked import Parked
 
 
 class Clock(Protocol):
@@ -98,6 +99,10 @@ class CustomerSide(Protocol):
 
     async def flag(self, conversation: ConversationId, message_ts: str) -> None:
         """Put a warning sign on a customer's message."""
+        ...
+
+    async def unflag(self, conversation: ConversationId, message_ts: str) -> None:
+        """Take our warning sign off again."""
         ...
 
     async def retire_button(self, conversation: ConversationId, post_ts: str) -> None:
@@ -228,7 +233,7 @@ class Renewal:
     """`held`: the lease was still ours. `pending`: places of ours with events that wait. `alone`:
     seconds since any replica renewed before this one, so that nobody may have taken events in; 0
     where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
-    to claim."""
+    to claim. `parked`: how many entries are parked."""
 
     held: bool
     pending: tuple[Place, ...]
@@ -236,6 +241,7 @@ class Renewal:
     alone: float = 0.0
     replicas: int = 1
     vacant: bool = False
+    parked: int = 0
 
 
 class Vacancy(Enum):
@@ -257,9 +263,14 @@ class Store(Protocol):
         ...
 
     async def settle(
-        self, conversation: Conversation, done: Sequence[str] = (), unmark: bool = False
+        self,
+        conversation: Conversation,
+        done: Sequence[str] = (),
+        unmark: bool = False,
+        park: Sequence[Parked] = (),
     ) -> None:
-        """Write the state, remove these lane events (by id), drop the mark: one round trip."""
+        """Write the state, remove these lane events (by id), drop the mark, park what was given
+        up: one round trip."""
         ...
 
     async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:

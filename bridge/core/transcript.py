@@ -48,9 +48,7 @@ def items_arrived(
     if owing.carried and not owing.last_own:
         echo = next((item for item in fresh if _own_words(item)), None)
         owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
-    owing = replace(
-        owing, seen=_look_back(owing.seen, fresh, policy), contact=_moved_on(contact, fresh)
-    )
+    owing = remember(replace(owing, contact=_moved_on(contact, fresh)), fresh, policy)
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
         return without_button(Decision(ended(owing, now, heard=True), save=True))
@@ -60,6 +58,20 @@ def items_arrived(
         if item.kind is ItemKind.ATTACHMENT and item.role == "AGENT" and not item.past
     ]
     return Decision(owing, tuple(asides))
+
+
+def remember(conversation: Conversation, items: Sequence[Item], policy: Policy) -> Conversation:
+    """Put items into the look-back: they need no telling again."""
+    return replace(conversation, seen=_look_back(conversation.seen, items, policy))
+
+
+def agent_message(item: Item) -> AgentMessage | None:
+    """What an item says to the customer; None where it is not words of the other side."""
+    if item.kind is not ItemKind.MESSAGE or item.own:
+        return None
+    # A flow has no name of its own: Connect calls it SYSTEM_MESSAGE.
+    name = "" if item.role == "SYSTEM" else item.name
+    return AgentMessage(item.id, name, item.text, item.markdown, item.time)
 
 
 def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
@@ -104,12 +116,11 @@ def _own_words(item: Item) -> bool:
 def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
     if item.own or (item.past and not _was_missed(conversation, item)):
         return None
-    # A flow has no name of its own: Connect calls it SYSTEM_MESSAGE.
-    name = "" if item.role == "SYSTEM" else item.name
     match item.kind:
         case ItemKind.MESSAGE:
-            return AgentMessage(item.id, name, item.text, item.markdown, item.time)
+            return agent_message(item)
         case ItemKind.ATTACHMENT:
+            name = "" if item.role == "SYSTEM" else item.name
             return Notice(item.id, NoticeKind.AGENT_FILES, name=name, files=item.text)
         case ItemKind.JOINED if item.role == "AGENT" and not item.past:
             return Notice(item.id, NoticeKind.JOINED, name=item.name)

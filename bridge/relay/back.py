@@ -19,10 +19,12 @@ from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncer
 from bridge.core.events import Effect, EndContact, Posted, PostFailed, TellAgent
 from bridge.core.model import AgentMessage, Mark, Outgoing, Phase
 from bridge.core.outbox import batch
+from bridge.core.outcomes import DEFECT
 from bridge.core.ports import PartId
 from bridge.relay import forward, send
 from bridge.relay.deliver import Patience, insist, next_try, store_insist
 from bridge.relay.kit import Kit
+from bridge.relay.repair import FORESEEN
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -35,10 +37,39 @@ Found = Mapping[PartId, str]
 async def run(lane: Lane) -> None:
     """Post until nothing is owed."""
     while lane.conversation.owed and not lane.stopping:
-        if lane.mark:
-            await _resolve(lane, lane.mark)
-        else:
-            await _deliver(lane, lane.conversation.owed[0], {})
+        ids = _in_hand(lane)
+        try:
+            await _next(lane)
+        except FORESEEN:
+            raise
+        except Failure as failure:
+            await _give_up(lane, ids, failure)
+        except Exception as error:
+            if not lane.repairs.hopeless(_work(ids[0]), error):
+                raise
+            await _give_up(lane, ids, error)
+
+
+def _in_hand(lane: Lane) -> Sequence[str]:
+    owed = [outgoing.id for outgoing in lane.conversation.owed]
+    return (lane.mark.ids or owed) if lane.mark else owed[:1]
+
+
+def _work(id_: str) -> str:
+    return f"post {id_}"
+
+
+async def _next(lane: Lane) -> None:
+    """What a mark names, or else what is owed first."""
+    if lane.mark:
+        await _resolve(lane, lane.mark)
+        return
+    outgoing = lane.conversation.owed[0]
+    found: Found = {}
+    if isinstance(outgoing, AgentMessage) and outgoing.retry:
+        # Before it was given up, a part of it may have been posted.
+        found = await _look(lane, Mark((outgoing.id,), 0.0, outgoing.retry.since))
+    await _deliver(lane, outgoing, found)
 
 
 async def _resolve(lane: Lane, mark: Mark) -> None:
@@ -102,8 +133,9 @@ async def _deliver(lane: Lane, outgoing: Outgoing, found: Found) -> None:
                 posted, ts = await _post(lane, outgoing, part)
             newest = max(newest, ts, key=ts_key)
     except Failure as failure:
-        await _give_up(lane, outgoing, failure)
+        await _give_up(lane, (outgoing.id,), failure)
         return
+    lane.repairs.done(_work(outgoing.id))
     await lane.conclude(Posted(tuple(one.id for one in posted), newest), unmark=True)
     for one in posted:
         _delivered(lane, one)
@@ -119,18 +151,31 @@ def _delivered(lane: Lane, outgoing: Outgoing) -> None:
     metrics.MESSAGE_SECONDS.labels(metrics.TO_CUSTOMER).observe(max(age, 0.0))
 
 
-async def _give_up(lane: Lane, outgoing: Outgoing, failure: Failure) -> None:
-    log.error("post_failed", call=failure.call, code=failure.code)
-    gone = isinstance(failure, Gone)
-    if isinstance(outgoing, AgentMessage):
+async def _give_up(lane: Lane, ids: Sequence[str], error: Exception) -> None:
+    gone = isinstance(error, Gone)
+    if isinstance(error, Failure):
+        log.error("post_failed", call=error.call, code=error.code)
+    if any(isinstance(one, AgentMessage) and one.id in ids for one in lane.conversation.owed):
         metrics.MESSAGES.labels(metrics.TO_CUSTOMER, "failed").inc()
     if gone:
         metrics.ALARMS.labels("place_gone").inc()
-    reason = "gone" if gone else "denied" if isinstance(failure, Denied) else "rejected"
-    failed = PostFailed((outgoing.id,), reason, gone)
+    since = lane.mark.since if lane.mark else None
+    failed = PostFailed(tuple(ids), _reason(error), gone, since)
     if gone:
         await _take_leave(lane, lane.foresee(failed).effects)
     await lane.conclude(failed, unmark=True)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case Gone():
+            return "gone"
+        case Denied():
+            return "denied"
+        case Failure():
+            return "rejected"
+        case _:
+            return DEFECT
 
 
 async def _take_leave(lane: Lane, effects: Sequence[Effect]) -> None:
@@ -155,7 +200,8 @@ async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Out
     while True:
         attempt += 1
         behind = await kit.pace.turn(place, lambda: _urgent(lane))
-        load = _load(lane, outgoing) if behind and joins else (outgoing,)
+        alone = not joins or lane.repairs.noted(_work(outgoing.id))
+        load = _load(lane, outgoing) if behind and not alone else (outgoing,)
         guard = _guard(kit)
         mark = await _mark(lane, load)
         try:

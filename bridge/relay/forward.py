@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge import metrics
 from bridge.core.conversation import next_up
 from bridge.core.errors import Failure, Gone, Rejected
 from bridge.core.events import (
     EndContact,
     Event,
+    EventFailed,
     FindRoot,
     Identified,
     Identify,
     Incoming,
+    LaneEvent,
     NoRoot,
     SendToAgent,
     Then,
@@ -27,6 +30,7 @@ from bridge.core.ports import Intake
 from bridge.core.transcript import no_aside
 from bridge.relay import send
 from bridge.relay.deliver import Patience, insist, store_insist
+from bridge.relay.repair import FORESEEN
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -38,21 +42,61 @@ async def run(lane: Lane) -> None:
     """Work until the lane is empty; wait where its head has to."""
     while not lane.stopping:
         lane.changed.clear()
-        if lane.conversation.phase is Phase.OPEN and lane.asides:
-            await send.aside(lane, lane.asides.popleft())
-        unsent = lane.waiting or lane.conversation.held
-        if lane.conversation.phase is Phase.OPEN and lane.in_doubt and unsent:
-            await send.look(lane)
-        head = next_up(lane.conversation, lane.waiting.values())
-        if head is None:
-            return
-        if not await _advance(lane, head):
+        try:
+            await _find_out(lane)
+            head = next_up(lane.conversation, lane.waiting.values())
+            if head is None:
+                return
+            goes_on = await _advance(lane, head)
+        except FORESEEN:
+            raise
+        except Exception as error:
+            if not await _gave_up(lane, error):
+                raise
+            continue
+        if not goes_on:
             await lane.changed.wait()
+
+
+async def _find_out(lane: Lane) -> None:
+    """What comes before the next event: asides, and what became of a message in the air."""
+    if lane.conversation.phase is not Phase.OPEN:
+        return
+    if lane.asides:
+        await send.aside(lane, lane.asides.popleft())
+    if lane.in_doubt and (lane.waiting or lane.conversation.held):
+        await send.look(lane)
+
+
+async def _gave_up(lane: Lane, error: Exception) -> bool:
+    """Our own code failed. After many tries the lane goes on without what it failed on."""
+    head = next_up(lane.conversation, lane.waiting.values())
+    if head is None:
+        return False
+    event, done = _taken(head)
+    # A message may have gone out before the error came.
+    lane.in_doubt = lane.conversation.contact is not None
+    if not lane.repairs.hopeless(_work(head), error):
+        return False
+    lane.in_doubt = False
+    if isinstance(event, Wrote):
+        metrics.MESSAGES.labels(metrics.TO_AGENT, "failed").inc()
+    await lane.conclude(EventFailed(event), done)
+    return True
+
+
+def _taken(head: Incoming | Wrote) -> tuple[LaneEvent, list[str]]:
+    """The event, and what is removed from the lane with it."""
+    return (head.event, [head.id]) if isinstance(head, Incoming) else (head, [])
+
+
+def _work(head: Incoming | Wrote) -> str:
+    return f"event {head.id if isinstance(head, Incoming) else head.message.id}"
 
 
 async def _advance(lane: Lane, head: Incoming | Wrote) -> bool:
     """Decide on the head and perform what follows. False: it has to wait for a change."""
-    event, done = (head.event, [head.id]) if isinstance(head, Incoming) else (head, [])
+    event, done = _taken(head)
     decision = lane.apply(event)
     then = decision.then
     for effect in decision.effects:
@@ -74,6 +118,7 @@ async def _advance(lane: Lane, head: Incoming | Wrote) -> bool:
         return False
     if any(event_id in lane.waiting for event_id in done):
         await lane.settle(then, done)
+    lane.repairs.done(_work(head))
     return True
 
 

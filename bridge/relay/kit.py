@@ -36,6 +36,8 @@ class Timing:
     """How long a 403 waits for the chat.ended that explains it."""
     repair_delay: float = 5.0
     """When a lane goes on after an error that nobody foresaw."""
+    repair_patience: float = 60.0
+    """How long, at least, what causes such an error is tried again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,32 +22,39 @@ from bridge.core.conversation import deadline, decide, duties, next_up
 from bridge.core.decision import Decision
 from bridge.core.errors import Failure, NotOwner
 from bridge.core.events import (
-    ContactOver,
-    CredentialsRenewed,
+    CaughtUp,
     Event,
+    FellBehind,
     Flag,
     Incoming,
+    ItemFailed,
     ItemsArrived,
     Listen,
     Post,
     RetireButton,
     StartContact,
-    Subscribed,
     TellAgent,
     Then,
     Ticked,
+    Unflag,
+    Wrote,
 )
-from bridge.core.model import Contact, Conversation, Item, Phase, Started
+from bridge.core.model import Contact, Conversation, Phase, Started
+from bridge.core.parked import Parked
 from bridge.core.ports import Chat, Kept
 from bridge.relay import back, forward, start
 from bridge.relay.clock import Stopping
 from bridge.relay.deliver import Patience, insist, store_insist
+from bridge.relay.ear import Ear
 from bridge.relay.kit import Kit
+from bridge.relay.repair import Repairs
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 500
 """Settled event ids that a late sweep must not bring back."""
+_MANY = 100
+"""Waiting events of a lane that is behind."""
 
 
 class Lane:
@@ -76,6 +83,9 @@ class Lane:
         self.stopping = False
         self._listening_to = ""
         self._settled: deque[str] = deque(maxlen=_REMEMBERED)
+        self._unparked: list[Parked] = []
+        """What was given up; it is stored with the next write, which carries the state without it."""
+        self.repairs = Repairs(kit.clock, kit.timing.repair_patience)
         self._writing = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._extras: set[asyncio.Task[None]] = set()
@@ -92,7 +102,15 @@ class Lane:
         if incoming.id not in self.waiting and incoming.id not in self._settled:
             self.waiting[incoming.id] = incoming
             self.changed.set()
+            told = self.conversation.behind
+            if self.behind and not told and isinstance(incoming.event, Wrote):
+                self.hear(FellBehind(incoming.event.message.user_id, incoming.ts))
         self.wake()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so many events wait that their author should know."""
+        return len(self.waiting) > _MANY
 
     @property
     def idle(self) -> bool:
@@ -148,6 +166,7 @@ class Lane:
                 )
             self.conversation = decision.conversation
             self.changed.set()
+        self._unparked += decision.park
         for effect in decision.effects:
             self._best_effort(effect)
         self.wake()
@@ -162,13 +181,37 @@ class Lane:
         if self.stopping:
             return
         # The caller's log lines may belong to another conversation, or to none.
-        if self._context.copy().run(self.apply, event).save:
+        self._context.copy().run(self._hear, event)
+
+    def _hear(self, event: Event) -> None:
+        try:
+            decision = self.apply(event)
+        except Exception as error:  # noqa: BLE001  # it must not end whoever tells
+            self._misheard(event, error)
+            return
+        if decision.save:
             self._spawn(self.save())
+
+    def _misheard(self, event: Event, error: Exception) -> None:
+        """Our own code failed on a fact. Of items the bad one is given up and the others go on;
+        anything else is tried again, because a lane without it may stand still."""
+        log.error("lane_failed", task=type(event).__name__, exc_info=error)
+        metrics.ALARMS.labels("lane_failed").inc()
+        match event:
+            case ItemsArrived(items=[item]):
+                self.hear(ItemFailed(event.contact_id, item))
+            case ItemsArrived():
+                for item in event.items:
+                    self.hear(ItemsArrived(event.contact_id, (item,)))
+            case _:
+                if not self.repairs.hopeless(f"fact {type(event).__name__}", error):
+                    delay = self.kit.timing.repair_delay
+                    asyncio.get_running_loop().call_later(delay, self.hear, event)
 
     async def save(self) -> None:
         """Store the state as it is now."""
         async with self._writing:
-            await self._store(lambda: self.kit.store.settle(self.conversation))
+            await self._settle()
 
     async def conclude(
         self, event: Event, done: Sequence[str] = (), unmark: bool = False
@@ -189,19 +232,34 @@ class Lane:
             await self._keep(then, done, unmark=False, save=False)
 
     async def _keep(self, then: Then, done: Sequence[str], unmark: bool, save: bool) -> None:
-        store = self.kit.store
         if then is Then.FORGET:
-            await self._store(lambda: store.forget(self.conversation.id, done))
+            await self._store(lambda: self.kit.store.forget(self.conversation.id, done))
             self.conversation = Conversation(self.conversation.id)
         elif then is Then.SETTLE or unmark or save:
-            events = done if then is Then.SETTLE else ()
-            await self._store(lambda: store.settle(self.conversation, events, unmark))
+            await self._settle(done if then is Then.SETTLE else (), unmark)
             self.mark = None if unmark else self.mark
         if then is not Then.WAIT:
             for event_id in done:
                 self.waiting.pop(event_id, None)
                 self._settled.append(event_id)
             self.changed.set()
+            if self.conversation.behind and not self.waiting:
+                self.hear(CaughtUp())
+
+    async def _settle(self, done: Sequence[str] = (), unmark: bool = False) -> None:
+        """Write the newest state, and what it no longer has because it was given up."""
+        parked: tuple[Parked, ...] = ()
+
+        async def write() -> None:
+            nonlocal parked
+            parked = tuple(self._unparked)
+            await self.kit.store.settle(self.conversation, done, unmark, parked)
+
+        await self._store(write)
+        del self._unparked[: len(parked)]
+        for one in parked:
+            metrics.PARKED.labels(str(one.direction), one.reason).inc()
+            log.warning("parked", id=one.id, direction=str(one.direction), reason=one.reason)
 
     async def _store(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await store_insist(call, self.kit.clock)
@@ -300,6 +358,8 @@ class Lane:
         match effect:
             case Flag():
                 self._spawn(self._try(lambda: customer.flag(place, effect.message_ts)))
+            case Unflag():
+                self._spawn(self._try(lambda: customer.unflag(place, effect.message_ts)))
             case RetireButton():
                 self._spawn(self._try(lambda: customer.retire_button(place, effect.post_ts)))
             case TellAgent():
@@ -324,7 +384,7 @@ class Lane:
         self.started = None
         self._listening_to = contact.contact_id
         self.chat = self.kit.agent.listen(
-            contact, self.conversation.seen, _Ear(self, contact.contact_id), started
+            contact, self.conversation.seen, Ear(self, contact.contact_id), started
         )
 
     def _stop_listening(self) -> None:
@@ -332,29 +392,3 @@ class Lane:
             chat, self.chat = self.chat, None
             self._spawn(chat.close())
         self._listening_to = ""
-
-
-class _Ear:
-    """Hears one contact; what an old one still says is dropped."""
-
-    def __init__(self, lane: Lane, contact_id: str) -> None:
-        self._lane = lane
-        self._contact_id = contact_id
-
-    def _current(self) -> bool:
-        contact = self._lane.conversation.contact
-        return contact is not None and contact.contact_id == self._contact_id
-
-    def subscribed(self) -> None:
-        if self._current():
-            self._lane.hear(Subscribed())
-
-    def items(self, items: Sequence[Item]) -> None:
-        self._lane.hear(ItemsArrived(self._contact_id, tuple(items)))
-
-    def renewed(self, connection_token: str, expiry: float) -> None:
-        if self._current():
-            self._lane.hear(CredentialsRenewed(connection_token, expiry))
-
-    def over(self) -> None:
-        self._lane.hear(ContactOver(self._contact_id))

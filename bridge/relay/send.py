@@ -151,7 +151,9 @@ async def _doubt(lane: Lane, message: CustomerMessage) -> MessageFailed | None:
     first = lane.first_try.setdefault(message.id, now)
     if now - first > lane.kit.timing.send_patience:
         lane.first_try.pop(message.id)
-        return _failed(message, rejected=False)
+        # One that did arrive must not be given up: its item would be taken for the next message.
+        found = await look(lane)
+        return None if found or lane.in_doubt else _failed(message, rejected=False)
     _waits(lane, message, now - first)
     await lane.kit.clock.sleep(FIRST_DELAY)
     lane.changed.set()
@@ -178,11 +180,12 @@ def _is_current(lane: Lane, contact_id: str) -> bool:
 # --- doubt ---------------------------------------------------------------------------------------
 
 
-async def look(lane: Lane) -> None:
-    """Find out what became of a message that was in the air when the last answer was read."""
+async def look(lane: Lane) -> bool:
+    """Find out what became of a message that was in the air when the last answer was read: True
+    where it arrived."""
     chat, contact = lane.chat, lane.conversation.contact
     if chat is None or contact is None:
-        return
+        return False
     head = min(_messages(lane), key=lambda one: ts_key(one.ts), default=None)
 
     def waits(_: Failure, age: float) -> None:
@@ -193,12 +196,13 @@ async def look(lane: Lane) -> None:
         items = await insist(chat.catch_up, "connect", lane.kit.clock, on_retry=waits)
     except Gone:
         await _over(lane, contact.contact_id)
-        return
+        return False
     lane.in_doubt = False
     found = proof(lane.conversation, items)
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
     if found:
         await _record(lane, found)
+    return found is not None
 
 
 async def _record(lane: Lane, found: Item) -> None:
@@ -250,16 +254,17 @@ _ASIDES = {
     "gone": "Your message did not arrive: the customer's Slack channel is gone.",
     "files": "Your file did not arrive: files do not reach the customer in Slack yet.",
     "denied": "Your message did not arrive: Slack refuses the bridge's access.",
+    "arrived": "Your message that did not arrive before is in Slack now.",
 }
 
 
 async def aside(lane: Lane, effect: TellAgent) -> None:
-    """Tell the agent, in the customer's name, that a message of theirs did not arrive."""
+    """Tell the agent, in the customer's name, what became of a message of theirs."""
     chat = lane.chat
     if chat is None:
         return
     words = _ASIDES.get(effect.reason, "Your last message could not be posted in Slack.")
-    token = _token(lane, f"aside/{effect.id}")
+    token = _token(lane, f"aside/{effect.reason}/{effect.id}")
     try:
         await insist(
             lambda: chat.send(f"{ASIDE}{words}", token),

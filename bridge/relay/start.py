@@ -11,8 +11,10 @@ from bridge.core.decision import ts_key
 from bridge.core.errors import Busy, Failure, Gone, Rejected
 from bridge.core.events import ContactStarted, Prepared, StartDelayed, StartRefused
 from bridge.core.model import Opening, Phase, Started
+from bridge.core.outcomes import DEFECT
 from bridge.relay.deliver import Patience, insist
 from bridge.relay.line import Since
+from bridge.relay.repair import FORESEEN
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -23,10 +25,17 @@ log = structlog.get_logger(__name__)
 async def run(lane: Lane) -> None:
     """Work until the conversation has a contact, or wants none."""
     while (opening := _wanted(lane)) is not None:
-        await _wait_for_transcript(lane, opening)
-        if not lane.conversation.request:
-            await lane.conclude(Prepared(lane.kit.agent.compose(opening)))
-        await _start(lane, opening)
+        try:
+            await _wait_for_transcript(lane, opening)
+            if not lane.conversation.request:
+                await lane.conclude(Prepared(lane.kit.agent.compose(opening)))
+            await _start(lane, opening)
+        except FORESEEN:
+            raise
+        except Exception as error:
+            if not lane.repairs.hopeless(f"start {opening.generation}.{opening.attempt}", error):
+                raise
+            await lane.conclude(StartRefused(DEFECT))
 
 
 def _wanted(lane: Lane) -> Opening | None:

@@ -203,6 +203,7 @@ class Worker:
         lapsed = self._lease.lived and not (self._lease.held and renewal.held)
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
+        metrics.PARKED_ENTRIES.set(renewal.parked)
         if renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
         for place in renewal.pending:
@@ -296,6 +297,10 @@ class Worker:
         """Age in seconds of the oldest event that waits towards the agent; 0 where none does."""
         waiting = [ts_key(one.ts) for lane in self.lanes.values() for one in lane.waiting.values()]
         return max(self._clock.now() - min(waiting)[0], 0.0) if waiting else 0.0
+
+    def lanes_behind(self) -> int:
+        """How many lanes have very many events waiting."""
+        return sum(lane.behind for lane in self.lanes.values())
 
     def oldest_owed(self) -> float:
         """Age in seconds of the oldest agent's message that is not posted; 0 where none is."""

@@ -49,6 +49,17 @@ _TEXTS: Mapping[NoticeKind, str] = {
     NoticeKind.AGENT_FILES: "{name} sent a file that cannot be shown here yet: {files}",
     NoticeKind.NOT_ALLOWED: "Sorry, support in this workspace is not open to you from here.",
     NoticeKind.FAILED: "We could not connect you with support: {reason}",
+    NoticeKind.RETRIED: (
+        "Your message that could not be delivered before has now been passed on to support."
+    ),
+    NoticeKind.NOT_DONE: (
+        "Sorry, pressing the button did not work: something went wrong on our side. Please try "
+        "again later."
+    ),
+    NoticeKind.SLOW: (
+        "Many messages are waiting here. They are all kept, and will be passed on to support one "
+        "after the other, in the order in which you wrote them."
+    ),
 }
 _REASONS: Mapping[str, str] = {
     "rejected": "it was not accepted. Please write it in other words.",
@@ -65,8 +76,9 @@ _SOMEONE = "Somebody of our team"
 _ADDRESSED = frozenset(
     {
         NoticeKind.ASK_REOPEN, NoticeKind.HELD_FULL, NoticeKind.HELD_ERASED,
-        NoticeKind.NOT_REOPENED, NoticeKind.WAITING, NoticeKind.UNDELIVERED, NoticeKind.FILES, NoticeKind.FAILED,
-        NoticeKind.NOT_ALLOWED,
+        NoticeKind.NOT_REOPENED, NoticeKind.WAITING, NoticeKind.UNDELIVERED, NoticeKind.FILES,
+        NoticeKind.FAILED, NoticeKind.NOT_ALLOWED, NoticeKind.RETRIED, NoticeKind.NOT_DONE,
+        NoticeKind.SLOW,
     }
 )  # fmt: skip
 _BUTTONS: Mapping[NoticeKind, tuple[str, str]] = {

@@ -189,13 +189,20 @@ class SlackSide:
 
     async def flag(self, conversation: ConversationId, message_ts: str) -> None:
         """Put a warning sign on a customer's message, once."""
+        await self._react("reactions.add", conversation, message_ts, done="already_reacted")
+
+    async def unflag(self, conversation: ConversationId, message_ts: str) -> None:
+        """Take our warning sign off again, where it is there."""
+        await self._react("reactions.remove", conversation, message_ts, done="no_reaction")
+
+    async def _react(
+        self, method: str, conversation: ConversationId, message_ts: str, done: str
+    ) -> None:
         channel = conversation.place.channel
         try:
-            await self._api.write(
-                "reactions.add", channel=channel, timestamp=message_ts, name=_WARNING
-            )
+            await self._api.write(method, channel=channel, timestamp=message_ts, name=_WARNING)
         except Rejected as refusal:
-            if refusal.code != "already_reacted":
+            if refusal.code != done:
                 raise
         except Denied as refusal:
             # reactions:write is an optional scope.

@@ -14,8 +14,9 @@ from typing import Final, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Wrote
+from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Returned, Wrote
 from bridge.core.model import Conversation, ConversationId, Mark
+from bridge.core.parked import Parked
 from bridge.store.errors import Unreadable
 
 _VERSION: Final = b'{"v":1,'
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A lane event as it is stored: one of the last three is there and says which kind it is."""
+    """A lane event as it is stored: one of the last four is there and says which kind it is."""
 
     conversation: ConversationId
     keys: tuple[str, ...]
@@ -33,6 +34,18 @@ class _Lane:
     wrote: Wrote | None = None
     end: AskedToEnd | None = None
     reopen: AskedToReopen | None = None
+    returned: Returned | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """What was given up, as it is stored: one of the last two is there."""
+
+    conversation: ConversationId
+    at: float
+    reason: str
+    wrote: Wrote | None = None
+    returned: Returned | None = None
 
 
 class _Codec(Generic[T]):
@@ -72,6 +85,7 @@ def _where(error: ValidationError) -> str:
 _CONVERSATION = _Codec(Conversation)
 _MARK = _Codec(Mark)
 _LANE = _Codec(_Lane)
+_PARKED = _Codec(_Parked)
 
 
 def dump_conversation(conversation: Conversation) -> bytes:
@@ -104,12 +118,33 @@ def dump_incoming(incoming: Incoming) -> bytes:
             return _LANE.encode(_Lane(*lane, end=event))
         case AskedToReopen() as event:
             return _LANE.encode(_Lane(*lane, reopen=event))
+        case Returned() as event:
+            return _LANE.encode(_Lane(*lane, returned=event))
 
 
 def read_incoming(record: bytes) -> Incoming:
     """Read a lane event. Raises Unreadable, also for a kind that only a newer version knows."""
     lane = _LANE.decode(record)
-    event = lane.wrote or lane.end or lane.reopen
+    event = lane.wrote or lane.end or lane.reopen or lane.returned
     if event is None:
         raise Unreadable("Lane: an unknown kind of event")
     return Incoming(lane.conversation, event, lane.keys, lane.opens)
+
+
+def dump_parked(parked: Parked) -> bytes:
+    """Write what was given up."""
+    entry = (parked.conversation, parked.at, parked.reason)
+    match parked.event:
+        case Wrote() as event:
+            return _PARKED.encode(_Parked(*entry, wrote=event))
+        case Returned() as event:
+            return _PARKED.encode(_Parked(*entry, returned=event))
+
+
+def read_parked(record: bytes) -> Parked:
+    """Read what was given up. Raises Unreadable."""
+    entry = _PARKED.decode(record)
+    event = entry.wrote or entry.returned
+    if event is None:
+        raise Unreadable("Parked: an unknown kind of event")
+    return Parked(entry.conversation, event, entry.at, entry.reason)

@@ -14,6 +14,8 @@
     members                set of incarnations that may own something
     waiting                sorted set of places with waiting events
     renewed                when any lease was renewed last (Redis time)
+    parked                 hash: id -> sealed message that was given up (see `store/parked.py`)
+    parked_at              sorted set of these ids by when that was
 
 Nothing is retried here: a call whose answer was lost may have taken effect, and whoever repeats it
 is told what is true by then (`accept` a repeat, `claim` every place that is ours).
@@ -40,12 +42,13 @@ from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
+from bridge.core.parked import Parked
 from bridge.core.ports import VACANCY, Accepted, Intake, Kept, Renewal, Vacancy
 from bridge.store import records
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
 
-_SEEN_SECONDS: Final = 26 * 3600.0
+SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
 _TOMBSTONE_SECONDS: Final = 400 * 24 * 3600.0
 _PLACES: Final = 10_000
@@ -54,6 +57,7 @@ _PENDING_TOLD: Final = 100
 _PENDING_LOOKED_AT: Final = 1000
 _CLAIM_LOOKED_AT: Final = 500
 _LOAD_BATCH: Final = 50
+_PARKED: Final = 1000
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +88,7 @@ def connect(
     return redis.Redis.from_pool(pool)
 
 
-class _Script:
+class Script:
     """A Lua script, run by its hash: one round trip, unless Redis does not know it yet."""
 
     def __init__(self, client: redis.Redis, name: str, *leading: Argument) -> None:
@@ -95,6 +99,7 @@ class _Script:
         self._seconds = metrics.CALL_SECONDS.labels("redis", name)
 
     async def __call__(self, *arguments: Argument) -> Any:
+        """Run it. Raises StoreAway; it may have taken effect then."""
         with translated(), self._seconds.time():
             return await self._run(args=(*self._leading, *arguments))
 
@@ -113,7 +118,7 @@ class RedisStore:
         incarnation: str,
         lease_seconds: float,
         prefix: str = "bridge",
-        seen_seconds: float = _SEEN_SECONDS,
+        seen_seconds: float = SEEN_SECONDS,
         retention_seconds: float = _RETENTION_SECONDS,
         places: int = _PLACES,
         unreadable: Callable[[str], None] = lambda _: None,
@@ -139,8 +144,8 @@ class RedisStore:
         self._vacate = self._script("vacate")
         self._release = self._script("release")
 
-    def _script(self, name: str) -> _Script:
-        return _Script(self._client, name, self._prefix, self._incarnation)
+    def _script(self, name: str) -> Script:
+        return Script(self._client, name, self._prefix, self._incarnation)
 
     def _key(self, kind: str, name: object) -> str:
         return f"{self._prefix}:{kind}:{name}"
@@ -161,10 +166,18 @@ class RedisStore:
         return Accepted(Intake(intake.decode()), mine == 1)
 
     async def settle(
-        self, conversation: Conversation, done: Sequence[str] = (), unmark: bool = False
+        self,
+        conversation: Conversation,
+        done: Sequence[str] = (),
+        unmark: bool = False,
+        park: Sequence[Parked] = (),
     ) -> None:
-        """See `ports.Store`. Repeating it is harmless."""
+        """See `ports.Store`. Repeating it is harmless. At most 1000 entries are parked: the oldest
+        make room, with an alarm."""
         id_ = conversation.id
+        entries: list[Argument] = []
+        for one in park:
+            entries += [one.id, self._box.seal(records.dump_parked(one)), f"{one.at:.6f}"]
         written = await self._settle(
             str(id_.place),
             str(id_),
@@ -174,9 +187,15 @@ class RedisStore:
             self._retention_ms,
             self._tombstone(conversation),
             self._tombstone_ms,
+            _PARKED,
+            len(park),
+            *entries,
             *done,
         )
         _check_owner(id_, written)
+        if dropped := written - 1:
+            log.error("store.parked_full", extra={"dropped": dropped})
+            metrics.ALARMS.labels("parked_full").inc(dropped)
 
     def _tombstone(self, conversation: Conversation) -> bytes:
         kept = None if conversation.active else tombstone(conversation)
@@ -267,12 +286,16 @@ class RedisStore:
 
     async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, before, replicas, vacant, *places = await self._renew(
-            self._lease_ms, _PENDING_TOLD, _PENDING_LOOKED_AT, *map(str, unused)
+        held, time, before, replicas, vacant, parked, *places = await self._renew(
+            self._lease_ms,
+            _PENDING_TOLD,
+            _PENDING_LOOKED_AT,
+            self._retention_ms,
+            *map(str, unused),
         )
         now, last = float(time), float(before)
         alone = max(now - last, 0.0) if last else 0.0
-        return Renewal(held == 1, _places(places), now, alone, replicas, vacant == 1)
+        return Renewal(held == 1, _places(places), now, alone, replicas, vacant == 1, parked)
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told

@@ -242,6 +242,9 @@ class FakeCustomer:
     async def flag(self, conversation: ConversationId, message_ts: str) -> None:
         await self.faults.around("flag", lambda: self.flags.append(message_ts))
 
+    async def unflag(self, conversation: ConversationId, message_ts: str) -> None:
+        await self.faults.around("unflag", lambda: self.flags.remove(message_ts))
+
     async def retire_button(self, conversation: ConversationId, post_ts: str) -> None:
         await self.faults.around("retire_button", lambda: self.retired.append(post_ts))
 

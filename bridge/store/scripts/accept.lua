@@ -3,20 +3,16 @@
 -- 8 how long its keys are remembered (ms), 9... its keys.
 
 local place, conversation, id, record = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local lane, state = key('lane', conversation), key('conv', conversation)
-local tombstone = key('tomb', conversation)
 
 local known = false
 for i = 9, #ARGV do
   known = known or exists(key('seen', ARGV[i]))
 end
-local stranger = not known and ARGV[7] ~= '1' and not exists(lane, state, tombstone)
+local known_here = exists(key('lane', conversation), key('conv', conversation), key('tomb', conversation))
+local stranger = not known and ARGV[7] ~= '1' and not known_here
 
 if not known and not stranger then
-  redis.call('HSET', lane, id, record)
-  redis.call('PERSIST', state)
-  redis.call('SADD', key('pending', place), conversation)
-  redis.call('ZADD', waiting, 'NX', now(), place)
+  put_in_lane(place, conversation, id, record)
 end
 if not stranger then
   for i = 9, #ARGV do
@@ -27,13 +23,5 @@ if known or stranger then
   return { known and 'repeat' or 'stranger', mine(place) and 1 or 0 }
 end
 
-local owner = owner_of(place)
-if alive(owner) then
-  if owner ~= me then
-    redis.call('PUBLISH', key('owner', owner), record)
-  end
-else
-  -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
-  take(place, owner)
-end
+tell_owner(place, record)
 return { 'stored', mine(place) and 1 or 0 }

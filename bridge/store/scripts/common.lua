@@ -49,6 +49,34 @@ local function now()
   return time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
 end
 
+local function put_in_lane(place, conversation, id, record)
+  redis.call('HSET', key('lane', conversation), id, record)
+  redis.call('PERSIST', key('conv', conversation))
+  redis.call('SADD', key('pending', place), conversation)
+  redis.call('ZADD', waiting, 'NX', now(), place)
+end
+
+-- Whoever owns the place is told of an event for it; without a living owner it becomes ours.
+local function tell_owner(place, record)
+  local owner = owner_of(place)
+  if alive(owner) then
+    if owner ~= me then
+      redis.call('PUBLISH', key('owner', owner), record)
+    end
+  else
+    -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
+    take(place, owner)
+  end
+end
+
+local parked = ARGV[1] .. ':parked' -- hash: id -> sealed entry
+local parked_at = ARGV[1] .. ':parked_at' -- sorted set of their ids by time
+
+local function unpark(id)
+  redis.call('ZREM', parked_at, id)
+  return redis.call('HDEL', parked, id)
+end
+
 local function drop_events(place, conversation, first)
   local lane = key('lane', conversation)
   for i = first, #ARGV do

@@ -1,13 +1,14 @@
--- Renews our lease, and lets go of places that have nothing to do. Returns {whether it was still
--- there, the time, when any lease was renewed before (0: never), how many replicas live, '1' where a
--- dead one may have left places, places of ours with waiting events...}.
--- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6... places we have no use
--- for.
+-- Renews our lease, lets go of places that have nothing to do and of what was parked for too long.
+-- Returns {whether it was still there, the time, when any lease was renewed before (0: never), how
+-- many replicas live, '1' where a dead one may have left places, how many entries are parked, places
+-- of ours with waiting events...}.
+-- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6 how long what is parked is
+-- kept (ms), 7... places we have no use for.
 
 local lease = redis.call('GET', key('lease', me))
 redis.call('SET', key('lease', me), lease or '', 'PX', ARGV[3])
 redis.call('SADD', members, me)
-for i = 6, #ARGV do
+for i = 7, #ARGV do
   local place = ARGV[i]
   -- Somebody may have written there since we looked.
   if owner_of(place) == me and not exists(key('active', place), key('pending', place)) then
@@ -27,13 +28,18 @@ for _, incarnation in ipairs(redis.call('SMEMBERS', members)) do
     vacant = 1
   end
 end
-local answer = { lease and 1 or 0, time, before, replicas, vacant }
+local expired = tonumber(time) - ARGV[6] / 1000
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', parked_at, '-inf', expired, 'LIMIT', 0, 100)) do
+  unpark(id)
+end
+
+local answer = { lease and 1 or 0, time, before, replicas, vacant, redis.call('ZCARD', parked_at) }
 for _, place in ipairs(redis.call('ZRANGE', waiting, 0, ARGV[5] - 1)) do
   if owner_of(place) == me then
     -- To the end of the line: a place that stays stuck must not hide the ones behind it.
     redis.call('ZADD', waiting, 'XX', time, place)
     answer[#answer + 1] = place
-    if #answer - 5 >= tonumber(ARGV[4]) then
+    if #answer - 6 >= tonumber(ARGV[4]) then
       break
     end
   end

@@ -1,7 +1,9 @@
--- Writes a conversation's state and removes events from its lane. Returns 0 where we may not.
+-- Writes a conversation's state, removes events from its lane and parks what was given up. Returns
+-- 0 where we may not, else 1 and how many entries were dropped because too many are parked.
 -- ARGV: 3 place, 4 conversation, 5 state, 6 '1' where it is active, 7 '1' where the mark is to go,
 -- 8 how long an ended conversation is kept (ms), 9 what is known of it after that ('': nothing),
--- 10 how long that is kept (ms), 11... ids of events.
+-- 10 how long that is kept (ms), 11 how many entries may be parked, 12 how many are to be, then id,
+-- record and time (Unix seconds) of each; then ids of events.
 
 local place, conversation = ARGV[3], ARGV[4]
 if not mine(place) then
@@ -13,7 +15,7 @@ redis.call('HSET', state, 'state', ARGV[5])
 if ARGV[7] == '1' then
   redis.call('HDEL', state, 'mark', 'marked')
 end
-local empty = drop_events(place, conversation, 11)
+local empty = drop_events(place, conversation, 13 + 3 * ARGV[12])
 if ARGV[6] == '1' then
   redis.call('SADD', key('active', place), conversation)
 else
@@ -27,4 +29,19 @@ if empty and ARGV[6] ~= '1' then
 else
   redis.call('PERSIST', state)
 end
-return 1
+
+if ARGV[12] == '0' then
+  return 1
+end
+for i = 13, 12 + 3 * ARGV[12], 3 do
+  -- Told again after its answer was lost: what somebody took out meanwhile stays out.
+  if not exists(key('seen', 'parked:' .. ARGV[i])) then
+    redis.call('HSET', parked, ARGV[i], ARGV[i + 1])
+    redis.call('ZADD', parked_at, ARGV[i + 2], ARGV[i])
+  end
+end
+local over = redis.call('ZCARD', parked_at) - ARGV[11]
+for _, id in ipairs(over > 0 and redis.call('ZRANGE', parked_at, 0, over - 1) or {}) do
+  unpark(id)
+end
+return 1 + math.max(over, 0)

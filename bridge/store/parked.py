@@ -1,0 +1,75 @@
+"""What was given up, for whoever looks after the service: listed, tried again, dropped.
+
+Works beside a running service, on the same Redis: entries are parked by `RedisStore.settle`, and
+leave in the same script that puts them back into their lane, whose owner is told at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import redis.asyncio as redis
+
+from bridge.core.parked import Parked
+from bridge.store import records
+from bridge.store.crypto import Box
+from bridge.store.errors import Unreadable, translated
+from bridge.store.redis import SEEN_SECONDS, Script
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One that is parked; `parked` is None where it cannot be read."""
+
+    id: str
+    sealed: bytes
+    parked: Parked | None
+
+
+class ParkedStore:
+    """`prefix` is the first part of every key. Every call raises StoreAway. The caller closes the
+    client."""
+
+    def __init__(self, client: redis.Redis, box: Box, prefix: str) -> None:
+        self._client = client
+        self._box = box
+        self._prefix = prefix
+        # Nobody's incarnation: a place that it takes has no living owner, and is claimed.
+        self._unpark = Script(client, "unpark", prefix, secrets.token_hex(8))
+        self._seen_ms = round(SEEN_SECONDS * 1000)
+
+    async def entries(self) -> Sequence[Entry]:
+        """All of them, the oldest first."""
+        with translated():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.execute_command("ZRANGE", f"{self._prefix}:parked_at", "0", "-1")
+                pipe.execute_command("HGETALL", f"{self._prefix}:parked")
+                ids, sealed = await pipe.execute()
+        return [Entry(id_.decode(), sealed[id_], self._read(sealed[id_])) for id_ in ids]
+
+    def _read(self, sealed: bytes) -> Parked | None:
+        try:
+            return records.read_parked(self._box.open(sealed))
+        except Unreadable:
+            return None
+
+    async def retry(self, entry: Entry, now: float) -> bool:
+        """Put it back into its lane at `now` (Unix seconds). False where it is not parked any
+        more, or not as it was read. Raises Unreadable."""
+        parked = entry.parked
+        if parked is None:
+            raise Unreadable(f"{entry.id} cannot be read")
+        incoming = parked.again(now)
+        record = self._box.seal(records.dump_incoming(incoming))
+        where = (str(incoming.conversation.place), str(incoming.conversation))
+        return await self._take_out(entry, *where, incoming.id, record)
+
+    async def drop(self, entry: Entry) -> bool:
+        """Forget it. False where it is not parked any more, or not as it was read."""
+        return await self._take_out(entry)
+
+    async def _take_out(self, entry: Entry, *lane: str | bytes) -> bool:
+        taken = await self._unpark(entry.id, entry.sealed, self._seen_ms, *lane)
+        return bool(taken == 1)
