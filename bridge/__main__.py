@@ -1,4 +1,4 @@
-"""The command line: `run`, `sandbox`, `demo`."""
+"""The command line: `run`, `parked`, `sandbox`, `demo`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from bridge import __version__, logs
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
 
 Main = Callable[[asyncio.Event], Awaitable[int]]
 
@@ -32,6 +36,18 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the service; settings come from the environment")
     run.set_defaults(command=_run)
 
+    parked = commands.add_parser(
+        "parked",
+        help="messages that were given up: list them, try them again, drop them",
+        description="What could be delivered neither at once nor later is parked. With the "
+        "settings of the service, while it runs: list what is parked (never its text), put it back "
+        "into its queue, or drop it.",
+    )
+    parked.add_argument("action", choices=("list", "retry", "drop"))
+    parked.add_argument("ids", nargs="*", metavar="ID", help="as list shows it")
+    parked.add_argument("--all", action="store_true", help="retry or drop everything")
+    parked.set_defaults(command=lambda arguments: _parked(parked, arguments))
+
     sandbox = commands.add_parser("sandbox", help="a local Slack and a local Connect")
     sandbox.add_argument("--slack-port", type=int, default=0, help="0: any free port")
     sandbox.add_argument("--connect-port", type=int, default=0, help="0: any free port")
@@ -43,14 +59,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(_arguments: argparse.Namespace) -> int:
+def _settings() -> Settings | None:
+    """The settings, or None where they are wrong, and it is said why."""
     # Imported here: a wrong setting is reported without loading the SDKs.
     from bridge.settings import SettingsError, load  # noqa: PLC0415
 
     try:
-        settings = load()
+        return load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
+        return None
+
+
+def _run(_arguments: argparse.Namespace) -> int:
+    settings = _settings()
+    if settings is None:
         return 2
     logs.configure(settings.log_level, settings.log_format)
     from bridge.app import CannotStart, serve  # noqa: PLC0415
@@ -64,6 +87,34 @@ def _run(_arguments: argparse.Namespace) -> int:
         return 0
 
     return _until_signal(service)
+
+
+def _parked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    named = bool(arguments.ids) + arguments.all
+    if arguments.action == "list" and named:
+        parser.error("list takes neither ids nor --all")
+    if arguments.action != "list" and named != 1:
+        parser.error(f"{arguments.action} takes ids or --all")
+    settings = _settings()
+    if settings is None:
+        return 2
+    from bridge import parked  # noqa: PLC0415
+    from bridge.relay.clock import SystemClock  # noqa: PLC0415
+
+    async def act() -> int:
+        match arguments.action:
+            case "list":
+                return await parked.listed(settings, sys.stdout)
+            case "retry":
+                return await parked.retried(settings, arguments.ids, sys.stdout, SystemClock())
+            case _:
+                return await parked.dropped(settings, arguments.ids, sys.stdout)
+
+    try:
+        return asyncio.run(act())
+    except parked.CannotReach as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,10 @@ from bridge.store.redis import connect
 
 AppendFsync = Literal["everysec", "always"]
 
+_SERVER_LOCK: Final = "server.lock"
 _SOCKET: Final = "redis.sock"
+_NOTE: Final = "redis.socket"
+"""Says in which folder the socket is, where the data folder's own path is too long for it."""
 _SOCKET_BYTES: Final = 103
 """The longest path that every system's `sun_path` holds (macOS 104 with its end, Linux 108)."""
 _SMALLEST_DISK: Final = 64 * 1024 * 1024
@@ -77,6 +80,25 @@ async def server(data_dir: Path, *, appendfsync: AppendFsync = "everysec") -> As
             await embedded.stop()
 
 
+def running(data_dir: Path) -> Path:
+    """The Unix socket of the server that runs for this folder, for a command beside the service.
+
+    Starts nothing and waits for nothing. Raises CannotServe where none runs.
+    """
+    data_dir = data_dir.absolute()
+    lives = (data_dir / _SERVER_LOCK).exists() and _taken(data_dir / _SERVER_LOCK)
+    socket = data_dir / _SOCKET
+    note = data_dir / _NOTE
+    if lives and note.exists():
+        socket = Path(note.read_text()) / _SOCKET
+    if not lives or not (socket.parent == data_dir or _private(socket.parent)):
+        raise CannotServe(
+            f"No service with a Redis of its own runs in {data_dir}. Its data can be reached only "
+            "while it runs: start it, or set BRIDGE_DATA_DIR or REDIS_URL to what it uses."
+        )
+    return socket
+
+
 def _folder(data_dir: Path) -> Path:
     data_dir = data_dir.absolute()
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,6 +114,14 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _taken(path: Path) -> bool:
+    """Whether somebody holds the lock."""
+    descriptor = _lock(path)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
 
 
 @contextmanager
@@ -114,7 +144,7 @@ def _socket_path(data_dir: Path) -> Path:
     path = data_dir / _SOCKET
     if len(os.fsencode(path)) <= _SOCKET_BYTES:
         return path
-    note = data_dir / "redis.socket"
+    note = data_dir / _NOTE
     with suppress(FileNotFoundError):
         folder = Path(note.read_text())
         if _private(folder):
@@ -196,13 +226,10 @@ class _Embedded:
         return self.data_dir / "redis.log"
 
     def _lock(self) -> int | None:
-        return _lock(self.data_dir / "server.lock")
+        return _lock(self.data_dir / _SERVER_LOCK)
 
     def _lives(self) -> bool:
-        descriptor = self._lock()
-        if descriptor is not None:
-            os.close(descriptor)
-        return descriptor is None
+        return _taken(self.data_dir / _SERVER_LOCK)
 
     async def _shut_down(self) -> None:
         client = connect(unix_socket=self.socket)

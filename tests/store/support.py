@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 
 from bridge.core.events import Incoming, Wrote
 from bridge.core.model import ConversationId, CustomerMessage, Place, Workspace
+from bridge.core.ports import Vacancy
 from bridge.store import embedded
 from bridge.store.crypto import Box
 from bridge.store.redis import RedisStore, connect
@@ -115,3 +116,22 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
     async with asyncio.timeout(seconds):
         while not await condition():  # the condition lies in another process
             await asyncio.sleep(0.01)
+
+
+async def next_arrival(
+    backend: Backend, owner: RedisStore, incarnation: str
+) -> asyncio.Task[Incoming | Vacancy]:
+    """Begin to listen; returns when the subscription stands."""
+    client = backend.client()
+
+    async def first() -> Incoming | Vacancy:
+        return await anext(owner.arrivals())
+
+    task = asyncio.create_task(first())
+
+    async def subscribed() -> bool:
+        channel = f"t:owner:{incarnation}"
+        return dict(await client.pubsub_numsub(channel)) == {channel.encode(): 1}
+
+    await eventually(subscribed)
+    return task

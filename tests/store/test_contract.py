@@ -13,7 +13,7 @@ from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming
 from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
-from bridge.core.ports import VACANCY, Accepted, Intake, Vacancy
+from bridge.core.ports import VACANCY, Accepted, Intake
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
 from bridge.store.redis import RedisStore
@@ -21,6 +21,7 @@ from tests.store.support import (
     Backend,
     eventually,
     fake_backend,
+    next_arrival,
     place,
     real_backend,
     thread,
@@ -51,25 +52,6 @@ async def expire(backend: Backend, incarnation: str) -> None:
         return await client.exists(f"t:lease:{incarnation}") == 0
 
     await eventually(gone)
-
-
-async def next_arrival(
-    backend: Backend, owner: RedisStore, incarnation: str
-) -> asyncio.Task[Incoming | Vacancy]:
-    """Begin to listen; returns when the subscription stands."""
-    client = backend.client()
-
-    async def first() -> Incoming | Vacancy:
-        return await anext(owner.arrivals())
-
-    task = asyncio.create_task(first())
-
-    async def subscribed() -> bool:
-        channel = f"t:owner:{incarnation}"
-        return dict(await client.pubsub_numsub(channel)) == {channel.encode(): 1}
-
-    await eventually(subscribed)
-    return task
 
 
 # --- accept ------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ local known = false
 for i = 9, #ARGV do
   known = known or exists(key('seen', ARGV[i]))
 end
-local known_here = exists(key('lane', conversation), key('conv', conversation), key('tomb', conversation))
-local stranger = not known and ARGV[7] ~= '1' and not known_here
+local lane, state = key('lane', conversation), key('conv', conversation)
+local heard_of = exists(lane, state, key('tomb', conversation))
+local stranger = not known and ARGV[7] ~= '1' and not heard_of
 
 if not known and not stranger then
   put_in_lane(place, conversation, id, record)
