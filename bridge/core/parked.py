@@ -41,6 +41,15 @@ class Parked:
         whole = f"{self.conversation}/{self.direction}/{self.event.message.id}/{tries}"
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
+    @property
+    def order(self) -> tuple[float, str]:
+        """When it was given up; of those that were together, when it was written."""
+        match self.event:
+            case Wrote(message=wrote):
+                return self.at, wrote.ts
+            case Returned(message=said):
+                return self.at, f"{said.time:.6f}"
+
     def again(self, now: float) -> Incoming:
         """The event that brings it back into its lane at `now` (Unix seconds). Its key is its own:
         those under which the message was taken in are known, and would make it a repeat."""

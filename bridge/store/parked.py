@@ -9,6 +9,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import Final
 
 import redis.asyncio as redis
 
@@ -17,6 +19,8 @@ from bridge.store import records
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
 from bridge.store.redis import SEEN_SECONDS, Script
+
+_LAST: Final = (inf, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,14 @@ class ParkedStore:
         self._seen_ms = round(SEEN_SECONDS * 1000)
 
     async def entries(self) -> Sequence[Entry]:
-        """All of them, the oldest first."""
+        """All of them, the oldest first; what cannot be read comes last."""
         with translated():
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.execute_command("ZRANGE", f"{self._prefix}:parked_at", "0", "-1")
                 pipe.execute_command("HGETALL", f"{self._prefix}:parked")
                 ids, sealed = await pipe.execute()
-        return [Entry(id_.decode(), sealed[id_], self._read(sealed[id_])) for id_ in ids]
+        entries = [Entry(id_.decode(), sealed[id_], self._read(sealed[id_])) for id_ in ids]
+        return sorted(entries, key=lambda one: one.parked.order if one.parked else _LAST)
 
     def _read(self, sealed: bytes) -> Parked | None:
         try:
