@@ -86,12 +86,9 @@ def running(data_dir: Path) -> Path:
     Starts nothing and waits for nothing. Raises CannotServe where none runs.
     """
     data_dir = data_dir.absolute()
-    lives = (data_dir / _SERVER_LOCK).exists() and _taken(data_dir / _SERVER_LOCK)
-    socket = data_dir / _SOCKET
-    note = data_dir / _NOTE
-    if lives and note.exists():
-        socket = Path(note.read_text()) / _SOCKET
-    if not lives or not (socket.parent == data_dir or _private(socket.parent)):
+    socket = _known_socket(data_dir)
+    lock = data_dir / _SERVER_LOCK
+    if socket is None or not lock.exists() or not _taken(lock):
         raise CannotServe(
             f"No service with a Redis of its own runs in {data_dir}. Its data can be reached only "
             "while it runs: start it, or set BRIDGE_DATA_DIR or REDIS_URL to what it uses."
@@ -141,17 +138,23 @@ def _only_service(data_dir: Path) -> Iterator[None]:
 def _socket_path(data_dir: Path) -> Path:
     """In the folder where the path is short enough, else in a private folder that is noted there,
     so that the next service finds the same socket."""
+    path = _known_socket(data_dir)
+    if path is not None:
+        return path
+    folder = Path(tempfile.mkdtemp(prefix="bridge-"))
+    (data_dir / _NOTE).write_text(str(folder))
+    return folder / _SOCKET
+
+
+def _known_socket(data_dir: Path) -> Path | None:
     path = data_dir / _SOCKET
     if len(os.fsencode(path)) <= _SOCKET_BYTES:
         return path
-    note = data_dir / _NOTE
     with suppress(FileNotFoundError):
-        folder = Path(note.read_text())
+        folder = Path((data_dir / _NOTE).read_text())
         if _private(folder):
             return folder / _SOCKET
-    folder = Path(tempfile.mkdtemp(prefix="bridge-"))
-    note.write_text(str(folder))
-    return folder / _SOCKET
+    return None
 
 
 def _private(folder: Path) -> bool:

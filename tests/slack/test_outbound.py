@@ -326,6 +326,15 @@ async def test_a_flag_is_put_once(kit: Kit) -> None:
     assert [(r["name"], r["count"]) for r in seen["reactions"]] == [("warning", 1)]
 
 
+async def test_a_flag_is_taken_off_where_it_is(kit: Kit) -> None:
+    root = await opened(kit)
+    await kit.side.flag(kit.thread(root), root)
+    for _ in range(2):
+        await kit.side.unflag(kit.thread(root), root)
+    (seen,) = await kit.people.sees()
+    assert seen["reactions"] == []
+
+
 async def test_a_flag_without_its_scope_is_let_be(box: SlackSandbox) -> None:
     box.settings.granted_scopes = ("chat:write", "channels:read")
     async with wired(box) as kit:

@@ -204,6 +204,17 @@ async def test_a_second_service_on_the_folder_is_refused(folder: Path) -> None:
         assert await server_pid(path) == pid
 
 
+@pytest.mark.parametrize("deep", [False, True], ids=["short path", "long path"])
+async def test_a_command_beside_the_service_finds_its_server(folder: Path, *, deep: bool) -> None:
+    data = folder / ("d" * 100) if deep else folder
+    with pytest.raises(embedded.CannotServe, match="No service"):
+        embedded.running(data)
+    async with embedded.server(data) as path:
+        assert embedded.running(data) == path
+    with pytest.raises(embedded.CannotServe, match="No service"):
+        embedded.running(data)
+
+
 async def test_of_two_services_that_start_at_once_one_serves(folder: Path) -> None:
     services = [Service(folder), Service(folder)]
     sockets = await asyncio.gather(*(service.ready() for service in services))

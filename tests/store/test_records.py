@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Wrote
+from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Returned, Wrote
 from bridge.core.model import (
+    AgentMessage,
     Contact,
     Conversation,
     CustomerMessage,
@@ -16,6 +17,7 @@ from bridge.core.model import (
     NoticeKind,
     Phase,
 )
+from bridge.core.parked import Parked
 from bridge.store import records
 from bridge.store.errors import Unreadable
 from tests.store.support import thread, wrote
@@ -41,6 +43,21 @@ def test_a_lane_event_is_read_as_it_was_written(incoming: Incoming) -> None:
 @given(st.from_type(Mark))
 def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
     assert records.read_mark(records.dump_mark(mark)) == mark
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.from_type(Parked))
+def test_what_is_parked_is_read_as_it_was_written(parked: Parked) -> None:
+    assert records.read_parked(records.dump_parked(parked)) == parked
+
+
+def test_a_kind_of_parked_event_that_is_not_known_is_unreadable() -> None:
+    record = json.loads(
+        records.dump_parked(Parked(thread(), Returned(AgentMessage("i", "Ann", "hi")), 1.0, "x"))
+    )
+    del record["returned"]
+    with pytest.raises(Unreadable, match="unknown kind"):
+        records.read_parked(json.dumps(record, separators=(",", ":")).encode())
 
 
 def test_a_record_has_its_version_and_no_defaults() -> None:
