@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.model import AgentMessage, Notice, NoticeKind, Outgoing
+from bridge.core.model import AgentMessage, Notice, NoticeKind, Outgoing, Retry
 from bridge.core.outbox import GAP, MOST, batch
 
 ROOM = 40
@@ -74,3 +74,10 @@ def test_everything_goes_in_order(owed: list[Outgoing]) -> None:
         gone += load
         rest = rest[len(load) :]
     assert gone == owed
+
+
+def test_what_is_tried_again_goes_alone() -> None:
+    """It is looked for in the thread before, which nothing that joins another is."""
+    plain, again = AgentMessage("i1", "Ann", "a"), AgentMessage("i2", "Ann", "b", retry=Retry(1))
+    assert batch([plain, again], ROOM) == (plain,)
+    assert batch([again, plain], ROOM) == (again,)

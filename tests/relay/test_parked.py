@@ -379,6 +379,33 @@ async def test_a_post_our_code_fails_on_stands_there_once_or_is_parked(
     await until(lambda: len(world.connect.asides) == 1)
 
 
+async def test_of_messages_that_are_joined_only_the_bad_one_is_parked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = world.customer.post
+
+    async def post(conversation: Any, load: Sequence[Outgoing], *rest: Any) -> str:
+        if any(getattr(one, "text", "") == "bad" for one in load):
+            raise RuntimeError
+        ts: str = await real(conversation, load, *rest)
+        return ts
+
+    monkeypatch.setattr(world.customer, "post", post)
+    await world.replica()
+    id_ = await world.opened("hello")
+    texts = [*(f"early {number}" for number in range(5)), "one", "bad", "two", "three"]
+    for text in texts:
+        world.connect.says(text)
+    await until(lambda: "three" in "\n\n".join(world.customer.words(id_)).split("\n\n"))
+    await world.settled(id_)
+    said = "\n\n".join(world.customer.words(id_)).split("\n\n")
+    assert said == [text for text in texts if text != "bad"]
+    assert [words(one) for one in await parked(world)] == ["bad"]
+    monkeypatch.undo()
+    await retry_all(world)
+    await until(lambda: world.customer.reads(id_, "bad"))
+
+
 # --- lanes that are behind -----------------------------------------------------------------------
 
 
