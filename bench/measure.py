@@ -110,14 +110,14 @@ class Driver:
         self.world = world
         self.pid = pid
         self._redis_pid = redis_pid
-        self._conversations = conversations
+        self.conversations = conversations
         # In turn: no conversation has two messages under way.
         self._turn: Iterator[int] = itertools.cycle(range(conversations))
         self._random = random.Random(1)
 
     async def saturate(self, write: Write, messages: int, under_way: int) -> Load:
         """As many as it can take, so many at once."""
-        under_way = min(under_way, max(1, self._conversations // 2))
+        under_way = min(under_way, max(1, self.conversations // 2))
         begun = itertools.count(under_way)
 
         async def at_once(again: Callable[[], None]) -> None:

@@ -97,7 +97,11 @@ class Measured:
     ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
-        self.began = time.perf_counter()
+        self.ready_seconds = 0.0
+        """Until it said that it is ready, which only the bridge does."""
+        self.listening_seconds = 0.0
+        """Until it held all its sockets."""
+        self._began = time.perf_counter()
         with self._log.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, *words],
@@ -116,28 +120,18 @@ class Measured:
         self.pid = self._process.pid
         os.sched_setaffinity(self.pid, cores.measured)
 
-    async def until(self, world: World, chats: int, sockets: int) -> float:
-        """Wait until it holds its sockets; returns the seconds since its start."""
-        ready = asyncio.create_task(world.ready(chats, sockets, _START_SECONDS))
-        try:
-            while not ready.done():
-                if self._process.poll() is not None:
-                    raise RuntimeError(f"{self.name} ended:\n{self.said()[-3000:]}")
-                await asyncio.sleep(0.01)
-            await ready
-        except TimeoutError:
-            held = f"{len(world.chats)} chats, {len(world.slack)} Socket Mode connections"
-            raise RuntimeError(f"{self.name} has {held}:\n{self.said()[-3000:]}") from None
-        finally:
-            ready.cancel()
-        return time.perf_counter() - self.began
-
-    async def says(self, word: str) -> float:
-        """Wait until it logs this; returns the seconds since its start."""
-        async with asyncio.timeout(_START_SECONDS):
-            while word not in self.said():
-                await asyncio.sleep(0.002)
-        return time.perf_counter() - self.began
+    async def until(self, world: World, chats: int, sockets: int) -> None:
+        """Wait until it holds its sockets, and note how long it took."""
+        deadline = self._began + _START_SECONDS
+        while len(world.chats) < chats or len(world.slack) < sockets:
+            if not self.ready_seconds and '"event": "ready"' in self.said():
+                self.ready_seconds = time.perf_counter() - self._began
+            ended = self._process.poll() is not None
+            if ended or time.perf_counter() > deadline:
+                held = f"{len(world.chats)} chats and {len(world.slack)} Socket Mode connections"
+                raise RuntimeError(f"{self.name} has only {held}:\n{self.said()[-3000:]}")
+            await asyncio.sleep(0.01)
+        self.listening_seconds = time.perf_counter() - self._began
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")

@@ -25,9 +25,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 _SUBSCRIBE = json.dumps({"topic": "aws/subscribe", "content": {"topics": ["aws/chat"]}})
 _BEAT_SECONDS = 10.0
 
-client = AsyncWebClient(
-    token=os.environ["SLACK_BOT_TOKEN"], base_url=os.environ["SLACK_API_URL"]
-)
+client = AsyncWebClient(token=os.environ["SLACK_BOT_TOKEN"], base_url=os.environ["SLACK_API_URL"])
 app = AsyncApp(client=client, signing_secret="recipe")
 connect = boto3.client("connect")
 participant = boto3.client("connectparticipant")

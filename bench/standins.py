@@ -66,12 +66,6 @@ class World:
         self._under_way[number] = Flight(on_done, index)
         self.chats[index].send(frame)
 
-    async def ready(self, chats: int, sockets: int, seconds: float) -> None:
-        """Wait for that many subscribed chats and Socket Mode connections."""
-        async with asyncio.timeout(seconds):
-            while len(self.chats) < chats or len(self.slack) < sockets:
-                await asyncio.sleep(0.002)
-
     # --- what the measured process does ----------------------------------------------------------
 
     def request(self, method: str, head: bytes, body: bytes) -> bytes:
