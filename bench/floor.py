@@ -89,7 +89,7 @@ class Floor(AsyncMiddleware):
 
 
 async def main(base: str, redis_socket: str, chats: int) -> None:
-    store = redis.Redis(unix_socket_path=redis_socket, protocol=3)
+    store = redis.Redis(unix_socket_path=redis_socket, protocol=3, max_connections=1000)
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     floor = Floor(base, store, session)
     app = AsyncApp(
@@ -100,7 +100,7 @@ async def main(base: str, redis_socket: str, chats: int) -> None:
         logger=logging.getLogger("floor"),
     )
     handler = AsyncSocketModeHandler(app, "xapp-floor")
-    await handler.connect_async()
+    await handler.connect_async()  # type: ignore[no-untyped-call]  # theirs is unannotated
     sockets = [
         await subscribed(session, f"{base.replace('http', 'ws', 1)}/chat/{index}")
         for index in range(chats)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import redis
 
+from bench.processes import Measured, RedisServer
 from bench.standins import Flight, World
 
 _PATIENCE = 60.0
@@ -106,10 +107,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class Driver:
     """Writes messages on one side of a world and waits until they are through."""
 
-    def __init__(self, world: World, pid: int, redis_pid: int, conversations: int) -> None:
-        self.world = world
-        self.pid = pid
-        self._redis_pid = redis_pid
+    def __init__(
+        self, world: World, process: Measured, server: RedisServer, conversations: int
+    ) -> None:
+        self._world = world
+        self._process = process
+        self._pids = (process.pid, server.pid)
         self.conversations = conversations
         # In turn: no conversation has two messages under way.
         self._turn: Iterator[int] = itertools.cycle(range(conversations))
@@ -160,15 +163,19 @@ class Driver:
             elif len(latencies) == messages:
                 done.set()
 
-        pids = (self.pid, self._redis_pid)
-        before = [*map(cpu_seconds, pids), time.process_time()]
+        before = [*map(cpu_seconds, self._pids), time.process_time()]
         began = time.perf_counter()
-        async with asyncio.timeout(_PATIENCE):
-            await begin(one)
-            await done.wait()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await begin(one)
+                await done.wait()
+        except TimeoutError:
+            lost = f"{len(latencies)} of {messages} messages came through"
+            said = self._process.said()[-2000:]
+            raise RuntimeError(f"{lost}: {self._world.state()}\n{said}") from None
         wall = time.perf_counter() - began
         await asyncio.sleep(_LEFTOVERS)
-        after = [*map(cpu_seconds, pids), time.process_time()]
+        after = [*map(cpu_seconds, self._pids), time.process_time()]
         cpu, redis_cpu, standins = (late - early for late, early in zip(after, before, strict=True))
         return Load(messages, wall, cpu, standins, redis_cpu, latencies)
 

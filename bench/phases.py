@@ -14,12 +14,9 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from bench import prefill
+from bench import prefill, processes
 from bench.measure import Driver, Load, RedisUse, Write, median
 from bench.processes import (
-    BRIDGE,
-    FLOOR,
-    RECIPE,
     Cores,
     Measured,
     RedisServer,
@@ -39,6 +36,26 @@ _SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """A variant to be started: a floor, a recipe, or a bridge with these settings."""
+
+    name: str
+    kind: str = "bridge"
+    appendfsync: str = "everysec"
+    receipts: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+FLOOR = Sort("floor", "floor")
+RECIPE = Sort("recipe", "recipe")
+BRIDGE = Sort("bridge")
+ALWAYS = Sort("bridge, always", appendfsync="always")
+RECEIPTS = Sort("bridge, receipts", receipts=True)
+PROMPT = Sort("bridge, window 0", variables={"BRIDGE_REORDER_WINDOW_MS": "0"})
+EVERY = (FLOOR, RECIPE, BRIDGE, ALWAYS, RECEIPTS, PROMPT)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How much is measured."""
 
@@ -49,10 +66,11 @@ class Plan:
     seconds: float = 1.5
     """Of one load."""
     latency_seconds: float = 5.0
+    """Of one load at half of what the bridge can take; 0: latency is not measured."""
     growth: Sequence[int] = (10, 100, 1000, 10000)
     growth_tls: Sequence[int] = (1000, 10000)
     idle_seconds: float = 30.0
-    recipe: bool = True
+    sorts: Sequence[Sort] = EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +96,6 @@ class Variant:
         return self.world.write_in_slack if direction == TO_AGENT else self.world.write_in_connect
 
 
-@dataclass(frozen=True, slots=True)
-class Sort:
-    """A variant to be started: a floor, a recipe, or a bridge with these settings."""
-
-    name: str
-    kind: str = "bridge"
-    appendfsync: str = "everysec"
-    receipts: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-FLOOR_SORT = Sort("floor", "floor")
-RECIPE_SORT = Sort("recipe", "recipe")
-BRIDGE_SORT = Sort("bridge")
-ALWAYS = Sort("bridge, always", appendfsync="always")
-RECEIPTS = Sort("bridge, receipts", receipts=True)
-PROMPT = Sort("bridge, window 0", variables={"BRIDGE_REORDER_WINDOW_MS": "0"})
-
-
 @contextlib.asynccontextmanager
 async def started(
     sort: Sort, stand_ins: StandIns, site: Site, chats: int
@@ -110,7 +109,7 @@ async def started(
         process = Measured(name, words, folder, site.cores, variables)
         try:
             await process.until(world, chats, _SOCKETS[sort.kind])
-            driver = Driver(world, process.pid, server.pid, chats)
+            driver = Driver(world, process, server, chats)
             yield Variant(sort.name, world, server, process, driver)
         finally:
             await process.stop()
@@ -120,12 +119,12 @@ async def _prepared(
     sort: Sort, world: World, server: RedisServer, site: Site, chats: int
 ) -> tuple[Sequence[str], Mapping[str, str]]:
     if sort.kind == "floor":
-        return (*FLOOR, world.base, str(server.socket), str(chats)), sort.variables
+        return (*processes.FLOOR, world.base, str(server.socket), str(chats)), sort.variables
     if sort.kind == "recipe":
         await prefill.for_recipe(server.socket, chats)
-        return (*RECIPE, str(server.socket)), platform_variables(world)
+        return (*processes.RECIPE, str(server.socket)), platform_variables(world)
     await prefill.for_bridge(server.socket, site.key, chats)
-    return BRIDGE, bridge_variables(world, server, site.key, **sort.variables)
+    return processes.BRIDGE, bridge_variables(world, server, site.key, **sort.variables)
 
 
 # --- the cost of a message, and its latency ------------------------------------------------------
@@ -133,22 +132,19 @@ async def _prepared(
 
 async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
     """Processor time and throughput at saturation, then latency at half the bridge's load."""
-    sorts = [FLOOR_SORT, BRIDGE_SORT, ALWAYS, RECEIPTS, PROMPT]
-    if plan.recipe:
-        sorts.insert(1, RECIPE_SORT)
     async with contextlib.AsyncExitStack() as stack:
         stand_ins = await stack.enter_async_context(StandIns())
         variants: dict[str, Variant] = {}
-        for sort in sorts:
+        for sort in plan.sorts:
             say(f"starting {sort.name}")
             variant = started(sort, stand_ins, site, plan.conversations)
             variants[sort.name] = await stack.enter_async_context(variant)
         await asyncio.sleep(_SETTLE_SECONDS)
         counts = {name: await warm(variant, plan) for name, variant in variants.items()}
-        cost = await _cost(plan, variants, counts, say)
-        latency = await _latency(plan, variants, cost, say)
+        costs = await _cost(plan, variants, counts, say)
+        latency = await _latency(plan, variants, costs, say) if plan.latency_seconds else {}
         strays = {name: variant.world.strays for name, variant in variants.items()}
-    return {"cost": cost, "latency": latency, "sent_twice": strays}
+    return {"cost": costs, "latency": latency, "sent_twice": strays}
 
 
 async def warm(variant: Variant, plan: Plan) -> dict[str, int]:
@@ -216,7 +212,7 @@ async def _latency(
 ) -> dict[str, dict[str, list[dict[str, float]]]]:
     """At half of what the bridge can take; what cannot take as much, at half of its own."""
     names = [name for name in variants if name not in (ALWAYS.name, RECEIPTS.name)]
-    halves = {one: _capacity(costs[BRIDGE_SORT.name][one]) / 2 for one in DIRECTIONS}
+    halves = {one: _capacity(costs[BRIDGE.name][one]) / 2 for one in DIRECTIONS}
     found: dict[str, dict[str, list[dict[str, float]]]] = {
         name: {one: [] for one in DIRECTIONS} for name in names
     }

@@ -89,14 +89,12 @@ async def for_bridge(socket: Path, key: str, chats: int) -> None:
 async def for_recipe(socket: Path, chats: int) -> None:
     """The map that it keeps."""
     client = redis.Redis(unix_socket_path=str(socket))
-    async with client.pipeline(transaction=False) as pipe:
-        for index in range(chats):
-            key = f"thread:{shapes.channel(index)}:{shapes.thread(index)}"
-            chat = {
+    for index in range(chats):
+        await client.hset(
+            f"thread:{shapes.channel(index)}:{shapes.thread(index)}",
+            mapping={
                 "participant": shapes.token("part", index),
                 "id": shapes.participant_id(index),
-                "connection": shapes.token("conn", index),
-            }
-            pipe.hset(key, mapping=chat)
-        await pipe.execute()
+            },
+        )
     await client.aclose()

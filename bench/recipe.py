@@ -24,12 +24,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 _SUBSCRIBE = json.dumps({"topic": "aws/subscribe", "content": {"topics": ["aws/chat"]}})
 _BEAT_SECONDS = 10.0
+Chat = dict[Any, Any]
 
 client = AsyncWebClient(token=os.environ["SLACK_BOT_TOKEN"], base_url=os.environ["SLACK_API_URL"])
 app = AsyncApp(client=client, signing_secret="recipe")
 connect = boto3.client("connect")
 participant = boto3.client("connectparticipant")
-store = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True)
+store = redis.Redis(unix_socket_path=sys.argv[1], decode_responses=True, max_connections=1000)
 listening: set[asyncio.Task[None]] = set()
 
 
@@ -49,7 +50,7 @@ async def on_message(event: dict[str, Any]) -> None:
     )
 
 
-async def start(key: str) -> dict[str, str]:
+async def start(key: str) -> Chat:
     """Start a chat for this thread, and listen to it."""
     started = await asyncio.to_thread(
         connect.start_chat_contact,
@@ -61,7 +62,7 @@ async def start(key: str) -> dict[str, str]:
     return await listen(key, chat)
 
 
-async def listen(key: str, chat: dict[str, str]) -> dict[str, str]:
+async def listen(key: str, chat: Chat) -> Chat:
     """Connect to a chat and post what comes from it."""
     answer = await asyncio.to_thread(
         participant.create_participant_connection,
@@ -105,7 +106,8 @@ async def beat(socket: aiohttp.ClientWebSocketResponse) -> None:
 async def main() -> None:
     async for key in store.scan_iter("thread:*"):
         await listen(key, await store.hgetall(key))
-    await AsyncSocketModeHandler(app, os.environ["SLACK_APP_TOKEN"]).start_async()
+    handler = AsyncSocketModeHandler(app, os.environ["SLACK_APP_TOKEN"])
+    await handler.start_async()  # type: ignore[no-untyped-call]  # theirs is unannotated
 
 
 if __name__ == "__main__":

@@ -11,31 +11,28 @@ import collections
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 from bridge.__main__ import main
 
+_ROOT = Path(__file__).resolve().parents[1]
 _SECONDS = 0.001
 """Of processor time between samples; the kernel's tick may be longer."""
 
-_stacks: collections.Counter[tuple[str, ...]] = collections.Counter()
+_stacks: collections.Counter[tuple[tuple[CodeType, int], ...]] = collections.Counter()
 
 
 def _sample(_signal: int, frame: FrameType | None) -> None:
     stack = []
     while frame is not None:
-        code = frame.f_code
-        stack.append(f"{_short(code.co_filename)}:{frame.f_lineno} {code.co_qualname}")
+        stack.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
-    _stacks[tuple(reversed(stack))] += 1
+    _stacks[tuple(stack)] += 1
 
 
-def _short(filename: str) -> str:
-    for root in ("site-packages/", "python3.11/", "python3.12/", "python3.13/"):
-        _, found, rest = filename.rpartition(root)
-        if found:
-            return rest
-    return filename.removeprefix(f"{Path(__file__).resolve().parents[1]}/")
+def _shown(code: CodeType, line: int) -> str:
+    _, _, name = code.co_filename.rpartition("site-packages/")
+    return f"{name.removeprefix(f'{_ROOT}/')}:{line} {code.co_qualname}"
 
 
 def _run() -> int:
@@ -45,7 +42,10 @@ def _run() -> int:
         return main(sys.argv[2:])
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        lines = (f"{';'.join(stack)}\t{count}\n" for stack, count in _stacks.items())
+        lines = (
+            f"{';'.join(_shown(*frame) for frame in reversed(stack))}\t{count}\n"
+            for stack, count in _stacks.items()
+        )
         Path(sys.argv[1]).write_text("".join(lines))
 
 

@@ -188,13 +188,13 @@ HELLO = json.dumps(
 
 _PERSON = {"id": USER, "team_id": TEAM, "name": "ana", "profile": {"real_name": "Ana Ruiz"}}
 _ME = {"team": "bench", "team_id": TEAM, "user": "bench", "user_id": BOT_USER, "bot_id": BOT}
+_SLACK_FIELDS: Mapping[str, Mapping[str, object]] = {
+    "auth.test": {"url": "https://bench.invalid/", "app_id": APP, **_ME},
+    "bots.info": {"bot": {"id": BOT, "app_id": APP, "user_id": BOT_USER, "name": "bench"}},
+    "users.info": {"user": _PERSON},
+}
 SLACK_ANSWERS = {
-    method: json.dumps({"ok": True, **fields}).encode()
-    for method, fields in {
-        b"auth.test": {"url": "https://bench.invalid/", "app_id": APP, **_ME},
-        b"bots.info": {"bot": {"id": BOT, "app_id": APP, "user_id": BOT_USER, "name": "bench"}},
-        b"users.info": {"user": _PERSON},
-    }.items()
+    method: json.dumps({"ok": True, **fields}).encode() for method, fields in _SLACK_FIELDS.items()
 }
 
 

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Self
 
 from bench import shapes
 from bench.wire import Connection, Refused, text_frame
@@ -66,6 +67,14 @@ class World:
         self._under_way[number] = Flight(on_done, index)
         self.chats[index].send(frame)
 
+    def state(self) -> str:
+        """For a person who looks for a fault."""
+        waiting = [flight.state() for flight in self._under_way.values()]
+        return (
+            f"{self.base}: {len(self.slack)} Socket Mode connections, {len(self.chats)} chats, "
+            f"{dict(self.calls)}, under way: {'; '.join(waiting[:5])}"
+        )
+
     # --- what the measured process does ----------------------------------------------------------
 
     def request(self, method: str, head: bytes, body: bytes) -> bytes:
@@ -87,7 +96,7 @@ class World:
                 url = f"{self._sockets}/slack"
                 return json.dumps({"ok": True, "url": url}).encode()
             case _:
-                return shapes.SLACK_ANSWERS.get(method.encode(), _OK)
+                return shapes.SLACK_ANSWERS.get(method, _OK)
 
     def _sent(self, head: bytes, body: bytes) -> bytes:
         number = shapes.number_in(body) or 0
@@ -160,6 +169,13 @@ class Flight:
         self._missing.discard(arrived)
         return not self._missing
 
+    def state(self) -> str:
+        """What is still missing."""
+        names = {True: "request", False: "acknowledgement"}
+        missing = " and ".join(names[one] for one in self._missing)
+        age = time.perf_counter() - self.sent_at
+        return f"conversation {self.index} waits {age:.0f} s for {missing}"
+
 
 class _SlackSocket:
     def __init__(self, world: World, connection: Connection) -> None:
@@ -203,7 +219,7 @@ class StandIns:
         self._server: asyncio.Server | None = None
         self._origin = ""
 
-    async def __aenter__(self) -> StandIns:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: Connection(self), "127.0.0.1", 0, backlog=4096, ssl=self._tls
