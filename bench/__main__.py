@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("--only", choices=("messages", "growth"), help="one half")
     parser.add_argument("--json", type=Path, help="where the figures go (bench.json)")
     arguments = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error("other processes' clocks and cores can be had on Linux only")
     plan = QUICK if arguments.quick else Plan()
     # 10,000 conversations are as many sockets, here and in the measured process.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

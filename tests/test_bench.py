@@ -3,6 +3,8 @@ such as noise does not explain."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from bench.__main__ import run
@@ -20,6 +22,7 @@ _LITTLE = Plan(
 
 
 @pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="reads other processes' clocks")
 async def test_a_message_costs_a_small_multiple_of_the_floor() -> None:
     figures = await run(_LITTLE, only="messages")
     assert judged(figures), table(figures)
