@@ -1,0 +1,1 @@
+"""What the bridge costs, against the least that its job can cost and against a plain recipe."""
