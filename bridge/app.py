@@ -31,7 +31,7 @@ from bridge.settings import Settings
 from bridge.slack.api import Api
 from bridge.slack.directory import Directory
 from bridge.slack.history import SlackHistory
-from bridge.slack.inbound import Intake, bolt_app, routes
+from bridge.slack.inbound import Door, Intake, bolt_app
 from bridge.slack.model import SlackSettings
 from bridge.slack.outbound import SlackSide
 from bridge.slack.places import Places
@@ -95,19 +95,21 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """Start everything; stop it in the reverse order. Raises CannotStart."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        web = Web(settings.http_host, settings.http_port)
+        start = _Start(clock)
+        door = Door()
+        web = await _listen(stack, settings, start, door)
         store = await _open_store(stack, settings)
         slack = _slack_settings(settings)
         pauses = StoppableClock(clock)
         api = await stack.enter_async_context(Api(slack, pauses.sleep))
-        identity = await _insist("Slack", api.identity, clock)
+        identity = await start.insist("Slack", api.identity)
         places = Places(api, settings.support_channels)
-        await _insist("Slack", places.start, clock)
+        await start.insist("Slack", places.start)
         directory = Directory(api, identity, places, clock, slack.customers)
         _warn("BRIDGE_SUPPORT_CHANNELS", places.unresolved, "the bot is in no channel of this name")
         _warn(
             "BRIDGE_CUSTOMERS",
-            await _insist("Slack", directory.unknown_groups, clock),
+            await start.insist("Slack", directory.unknown_groups),
             "no user group has this handle; whoever is in no other one waits until one has",
         )
         view = Viewpoint(identity, places.is_support, settings.dm_threads)
@@ -136,21 +138,24 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             on_replicas=lambda replicas: agent.set_share(1 / replicas),
         )
         if not settings.redis_url.get_secret_value():
-            await _insist("Redis", store.expel_others, clock)
-        await _insist("Redis", worker.start, clock)
+            await start.insist("Redis", store.expel_others)
+        await start.insist("Redis", worker.start)
         stack.push_async_callback(worker.stop, settings.grace_seconds, pauses.stop)
+        await _warn_of_redis(start, store)
 
         intake = Intake(view, places, worker.accept)
         bolt = bolt_app(slack, api, identity, intake)
-        web.add_check("redis", lambda: None if lease.held else "Redis does not renew our lease")
+        web.add_check("redis", lambda: worker.trouble)
         if settings.socket_mode:
             sockets = SocketMode(bolt, api, slack.app_token, intake, clock)
             web.add_check("slack", lambda: None if sockets.ready else "no Socket Mode connection")
-            await _insist("Slack", sockets.start, clock)
+            await start.insist("Slack", sockets.start)
             stack.push_async_callback(sockets.close, _DRAIN_SECONDS)
         else:
-            web.mount(lambda app: app.add_routes(routes(bolt, slack.signing_secret)))
-        await _listen(stack, web, settings)
+            door.open(bolt, slack.signing_secret)
+        # What is in the air there ends before the worker stops.
+        stack.push_async_callback(web.stop)
+        start.waits_for = None
         stopping = asyncio.Event()
         web.add_check("service", lambda: "stopping" if stopping.is_set() else None)
         _watch(worker)
@@ -177,7 +182,12 @@ async def _until(stop: asyncio.Event, worker: Worker) -> None:
         await asyncio.gather(stopped, working, return_exceptions=True)
 
 
-async def _listen(stack: AsyncExitStack, web: Web, settings: Settings) -> None:
+async def _listen(stack: AsyncExitStack, settings: Settings, start: _Start, door: Door) -> Web:
+    """Serve the probes, which tell what the start waits for, and in HTTP mode the closed door."""
+    web = Web(settings.http_host, settings.http_port)
+    web.add_check("start", lambda: start.waits_for)
+    if not settings.socket_mode:
+        web.mount(lambda app: app.add_routes(door.routes()))
     try:
         await web.start(stop_seconds=_DRAIN_SECONDS)
     except OSError as error:
@@ -187,6 +197,8 @@ async def _listen(stack: AsyncExitStack, web: Web, settings: Settings) -> None:
             f"give another port, or 0 for any free one"
         ) from None
     stack.push_async_callback(web.stop)
+    log.info("listening", port=web.port)
+    return web
 
 
 async def _open_store(stack: AsyncExitStack, settings: Settings) -> RedisStore:
@@ -216,30 +228,59 @@ async def _open_store(stack: AsyncExitStack, settings: Settings) -> RedisStore:
     return store
 
 
-async def _insist(whose: str, call: Callable[[], Awaitable[T]], clock: Clock) -> T:
-    """Try until it works; what only a person can mend is raised as CannotStart."""
-    attempt = 0
-    while True:
-        try:
-            return await call()
-        except Denied as refusal:
-            if refusal.code == "missing_scope":
-                raise CannotStart(
-                    f"{whose} refuses {refusal.call}: the app lacks a scope; "
-                    f"add it (docs/slack-setup.md says which) and install the app again"
-                ) from None
-            raise CannotStart(f"{whose} refuses our credentials: {refusal}") from None
-        except (Failure, StoreAway) as error:
-            delay = _START_DELAYS[min(attempt, len(_START_DELAYS) - 1)]
-            log.warning("waiting_to_start", on=whose, reason=str(error), next_try=delay)
-            await clock.sleep(delay)
-            attempt += 1
+class _Start:
+    """The way to a running service."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.waits_for: str | None = "the service is starting"
+        """Why it does not run yet."""
+        self._clock = clock
+
+    async def insist(self, whose: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Try until it works; what only a person can mend is raised as CannotStart. A Redis that
+        refuses us is waited for, too: it may be ours that is late, and nothing of what replicas
+        that run have taken in depends on this one."""
+        attempt = 0
+        while True:
+            try:
+                answer = await call()
+            except Denied as refusal:
+                raise _refused(whose, refusal) from None
+            except (Failure, StoreAway) as error:
+                self._note(f"waiting for {whose}: {error}", error)
+                await self._clock.sleep(_START_DELAYS[min(attempt, len(_START_DELAYS) - 1)])
+                attempt += 1
+            else:
+                self.waits_for = "the service is starting"
+                return answer
+
+    def _note(self, reason: str, error: Failure | StoreAway) -> None:
+        if reason == self.waits_for:
+            return
+        log.warning("waiting_to_start", reason=reason)
+        self.waits_for = reason
+        if isinstance(error, StoreAway) and error.lasting:
+            metrics.ALARMS.labels("redis_refuses").inc()
+
+
+def _refused(whose: str, refusal: Denied) -> CannotStart:
+    if refusal.code == "missing_scope":
+        return CannotStart(
+            f"{whose} refuses {refusal.call}: the app lacks a scope; "
+            f"add it (docs/slack-setup.md says which) and install the app again"
+        )
+    return CannotStart(f"{whose} refuses our credentials: {refusal}")
 
 
 def _warn(variable: str, names: frozenset[str], problem: str) -> None:
     """What may yet come true in Slack is no reason not to start."""
     for entry in sorted(names):
         log.warning("setting_not_found_in_slack", variable=variable, entry=entry, problem=problem)
+
+
+async def _warn_of_redis(start: _Start, store: RedisStore) -> None:
+    for concern in await start.insist("Redis", store.concerns):
+        log.warning("redis_setting", concern=concern)
 
 
 def _watch(worker: Worker) -> None:

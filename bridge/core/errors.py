@@ -51,7 +51,18 @@ class Denied(Failure):
 
 class StoreAway(Exception):
     """Redis cannot be reached or refuses to write. After a time-out it may have written all the
-    same; repeating a call of the store is harmless."""
+    same; repeating a call of the store is harmless. `code` is Redis' own name for the refusal, or
+    empty; `lasting`: it will not pass before somebody acts."""
+
+    def __init__(self, reason: str, code: str = "", *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.lasting = lasting
+
+
+class StoreReplaced(StoreAway):
+    """Another Redis answers than the one our lease was renewed with, and may lack its last writes:
+    nothing was done. Renew, and take back what is ours, first."""
 
 
 class NotOwner(Exception):

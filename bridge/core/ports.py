@@ -221,11 +221,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One conversation as it stands in the store; `lane` is not sorted."""
+    """One conversation as it stands in the store; `lane` is not sorted. `doubt`: the store lost its
+    last writes then (Redis time), and this may be older than that; 0 where it is the newest."""
 
     conversation: Conversation
     mark: Mark | None
     lane: tuple[Incoming, ...]
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,8 @@ class Renewal:
     """`held`: the lease was still ours. `pending`: places of ours with events that wait. `alone`:
     seconds since any replica renewed before this one, so that nobody may have taken events in; 0
     where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
-    to claim. `parked`: how many entries are parked."""
+    to claim. `parked`: how many entries are parked. `replaced`: another store answers than at our
+    last renewal, and refuses us until `retake`; `lost`: it may lack what the last one knew."""
 
     held: bool
     pending: tuple[Place, ...]
@@ -242,6 +245,8 @@ class Renewal:
     replicas: int = 1
     vacant: bool = False
     parked: int = 0
+    replaced: bool = False
+    lost: bool = False
 
 
 class Vacancy(Enum):
@@ -255,7 +260,8 @@ VACANCY = Vacancy.VACANCY
 
 class Store(Protocol):
     """What survives a restart. Every call raises StoreAway; writes to a conversation raise
-    NotOwner where its place is not ours (or our lease has expired)."""
+    NotOwner where its place is not ours (or our lease has expired). Every call but `renew` raises
+    StoreReplaced where the store is not the one that we renewed our lease with."""
 
     async def accept(self, incoming: Incoming) -> Accepted:
         """Drop a repeat, append to the lane, tell the owner: one round trip. A place without a
@@ -268,9 +274,10 @@ class Store(Protocol):
         done: Sequence[str] = (),
         unmark: bool = False,
         park: Sequence[Parked] = (),
+        doubt: bool = False,
     ) -> None:
         """Write the state, remove these lane events (by id), drop the mark, park what was given
-        up: one round trip."""
+        up: one round trip. Where it is in `doubt` whoever loads it is told so again."""
         ...
 
     async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:
@@ -299,6 +306,11 @@ class Store(Protocol):
 
     async def vacate(self, places: Iterable[Place]) -> None:
         """Give these places back for others to claim at once, and claim none from now on."""
+        ...
+
+    async def retake(self, places: Iterable[Place], sure: bool) -> Sequence[Place]:
+        """Work with the store as it is now, and take back those of our places that nobody else has;
+        returns them. `sure`: our lease held until it was replaced, so that nobody claimed any."""
         ...
 
     async def release(self) -> None:

@@ -95,7 +95,9 @@ def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversat
     the transcript, of this chat or of one that continues it, they must not be posted again."""
     newest = max((one.time for one in (*conversation.past_seen, *conversation.seen)), default=0.0)
     known = {seen.id for seen in conversation.seen}
-    strays = tuple(Seen(item_id, newest) for item_id in ids if item_id not in known)
+    # Our own notices, which have their kind in front, are no items, and no proof that a chat began.
+    items = [one for one in ids if ":" not in one]
+    strays = tuple(Seen(item_id, newest) for item_id in items if item_id not in known)
     return replace(conversation, seen=(*conversation.seen, *strays)) if strays else conversation
 
 

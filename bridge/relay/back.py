@@ -23,6 +23,7 @@ from bridge.core.outcomes import DEFECT
 from bridge.core.ports import PartId
 from bridge.relay import forward, send
 from bridge.relay.deliver import Patience, insist, next_try, store_insist
+from bridge.relay.doubt import Doubt
 from bridge.relay.kit import Kit
 from bridge.relay.repair import FORESEEN
 
@@ -65,7 +66,7 @@ async def _next(lane: Lane) -> None:
         await _resolve(lane, lane.mark)
         return
     outgoing = lane.conversation.owed[0]
-    found: Found = {}
+    found = lane.found
     if isinstance(outgoing, AgentMessage) and outgoing.retry:
         # Before it was given up, a part of it may have been posted.
         found = await _look(lane, Mark((outgoing.id,), 0.0, outgoing.retry.since))
@@ -73,13 +74,16 @@ async def _next(lane: Lane) -> None:
 
 
 async def _resolve(lane: Lane, mark: Mark) -> None:
-    """A mark that nobody settled: what was in the air then may stand in the thread.
+    """A mark that nobody settled: what was in the air then may stand in the thread. One that names
+    nothing is of a store that lost its last writes: anything may.
 
     What it names comes first, before anything older that turned up since: it is settled if it is
     there, completed if a part of it is, and goes back into the order if nothing of it is.
     """
     await _catch_up(lane)
     found = await _look(lane, mark)
+    if Doubt.POSTED in lane.doubts:
+        lane.found = found
     # What is not owed was in a chat that ended before the transcript was read again. One that
     # continues it has it still, and what does not stand there whole is to be had from it.
     whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
@@ -89,6 +93,7 @@ async def _resolve(lane: Lane, mark: Mark) -> None:
     for outgoing in begun:
         await _deliver(lane, outgoing, found)
     lane.mark = None
+    lane.resolve(Doubt.POSTED)
 
 
 async def _settle(lane: Lane, found: Found, *, unmark: bool) -> None:
@@ -280,12 +285,13 @@ async def _look(lane: Lane, mark: Mark) -> Found:
     found: Found = {}
     for pause in (max(due - kit.redis_now(), 0.0), timing.look_delay):
         await kit.clock.sleep(pause)
-        ids = mark.ids or tuple(outgoing.id for outgoing in lane.conversation.owed)
         found = await insist(
             lambda: kit.customer.look(lane.conversation.id, mark.since), "slack", kit.clock
         )
-        found = {part: ts for part, ts in found.items() if part.id in ids}
-        if all(_whole(one, found) for one in ids):
+        found = {part: ts for part, ts in found.items() if not mark.ids or part.id in mark.ids}
+        ids = mark.ids or tuple(outgoing.id for outgoing in lane.conversation.owed)
+        shown = not mark.ids and kit.redis_now() > due + timing.look_delay
+        if shown or all(_whole(one, found) for one in ids):
             break
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
     return found

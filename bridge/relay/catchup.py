@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 
 from bridge import metrics
+from bridge.core.decision import ts_key
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation
 from bridge.core.ports import Clock, CustomerHistory
@@ -16,6 +17,8 @@ from bridge.relay.deliver import Patience, insist, store_insist
 log = structlog.get_logger(__name__)
 
 _PATIENCE = Patience(6 * 3600.0)
+_HELD_UP = Patience(10 * 60.0)
+"""While a conversation waits for it."""
 _TAKING_UP = 600.0
 """Seconds in which replicas that start take up what they find."""
 _CLOCKS_APART = 60.0
@@ -55,19 +58,26 @@ class CatchUp:
         await self._take_in(lambda: self._history.channels(since))
         metrics.CATCH_UPS.labels("channels").inc()
 
-    async def thread(self, conversation: Conversation) -> None:
-        """Take in what was written in a conversation that exists."""
-        since = conversation.last_ts or self._since
-        await self._take_in(lambda: self._history.thread(conversation.id, since))
-        metrics.CATCH_UPS.labels("thread").inc()
+    async def thread(self, conversation: Conversation, *, held_up: bool = False) -> None:
+        """Take in what was written in a conversation that exists (`held_up`: and waits for that).
+        Raises Failure where Slack does not tell."""
+        since = conversation.last_ts or conversation.id.thread_ts
+        if self.needed or not since:
+            since = min(since or self._since, self._since, key=ts_key)
+        if since:
+            patience = _HELD_UP if held_up else _PATIENCE
+            await self._take_in(lambda: self._history.thread(conversation.id, since), patience)
+            metrics.CATCH_UPS.labels("thread").inc()
 
-    async def _take_in(self, read: Callable[[], AsyncIterator[Incoming]]) -> None:
+    async def _take_in(
+        self, read: Callable[[], AsyncIterator[Incoming]], patience: Patience = _PATIENCE
+    ) -> None:
         async def once() -> None:
             async for incoming in read():
                 await self._one(incoming)
 
         async with self._reading:
-            await insist(once, "slack", self._clock, _PATIENCE)
+            await insist(once, "slack", self._clock, patience)
 
     async def _one(self, incoming: Incoming) -> None:
         await store_insist(lambda: self._accept(incoming), self._clock)

@@ -97,6 +97,6 @@ async def store_insist(call: Callable[[], Awaitable[T]], clock: Clock) -> T:
         try:
             return await call()
         except StoreAway as away:
-            log.warning("store_away", reason=str(away), attempt=attempt)
+            log.info("store_away", reason=str(away), attempt=attempt)
             metrics.RETRIES.labels("redis", "write", "storeaway").inc()
             await clock.sleep(min(5.0, 0.1 * 2.0 ** min(attempt, 10)))

@@ -30,6 +30,7 @@ from bridge.core.ports import Intake
 from bridge.core.transcript import no_aside
 from bridge.relay import send
 from bridge.relay.deliver import Patience, insist, store_insist
+from bridge.relay.doubt import Doubt
 from bridge.relay.repair import FORESEEN
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ async def run(lane: Lane) -> None:
     """Work until the lane is empty; wait where its head has to."""
     while not lane.stopping:
         lane.changed.clear()
+        if Doubt.WRITTEN in lane.doubts:
+            await lane.changed.wait()
+            continue
         try:
             await _find_out(lane)
             head = next_up(lane.conversation, lane.waiting.values())

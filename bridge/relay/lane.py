@@ -39,12 +39,14 @@ from bridge.core.events import (
     Unflag,
     Wrote,
 )
-from bridge.core.model import Contact, Conversation, Phase, Started
+from bridge.core.model import Contact, Conversation, Mark, Phase, Started
 from bridge.core.parked import Parked
 from bridge.core.ports import Chat, Kept
 from bridge.relay import back, forward, start
+from bridge.relay.back import Found
 from bridge.relay.clock import Stopping
 from bridge.relay.deliver import Patience, insist, store_insist
+from bridge.relay.doubt import Doubt, suspicion
 from bridge.relay.ear import Ear
 from bridge.relay.kit import Kit
 from bridge.relay.repair import Repairs
@@ -69,13 +71,17 @@ class Lane:
     ) -> None:
         self.conversation = kept.conversation
         self.waiting: dict[str, Incoming] = {event.id: event for event in kept.lane}
-        self.mark = kept.mark
+        self.mark = suspicion(kept) if kept.doubt else kept.mark
         self.kit = kit
         self.chat: Chat | None = None
         self.started: Started | None = None
         """A fresh contact, which may bring its first socket URL along."""
-        self.in_doubt = kept.conversation.contact is not None
+        self.in_doubt = kept.conversation.contact is not None or kept.doubt > 0
         """Something may have been sent whose answer nobody read: look before sending."""
+        self.doubts = set(Doubt) if kept.doubt else set[Doubt]()
+        """What is unknown since the store lost its last writes."""
+        self.found: Found = {}
+        """What was found in the thread then: posts of which the state may know nothing."""
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
         self.asides: deque[TellAgent] = deque()
@@ -99,13 +105,29 @@ class Lane:
 
     def add(self, incoming: Incoming) -> None:
         """Take an event that is stored in this lane; one that is known changes nothing."""
-        if incoming.id not in self.waiting and incoming.id not in self._settled:
+        if incoming.id in self._settled:
+            # A late sweep, or the store has lost that it was settled.
+            self._spawn(self._rewrite((incoming.id,)))
+        elif incoming.id not in self.waiting:
             self.waiting[incoming.id] = incoming
             self.changed.set()
             told = self.conversation.behind
             if self.behind and not told and isinstance(incoming.event, Wrote):
                 self.hear(FellBehind(incoming.event.message.user_id, incoming.ts))
         self.wake()
+
+    def resolve(self, doubt: Doubt) -> None:
+        """What the store may have lost of this is known now."""
+        self.doubts.discard(doubt)
+        self.changed.set()
+        self.wake()
+
+    async def restore(self) -> None:
+        """Store again what only we may know since the store lost its last writes."""
+        async with self._writing:
+            if mark := self.mark:
+                await self._store(lambda: self._mark(mark))
+        await self._rewrite(tuple(self._settled))
 
     @property
     def behind(self) -> bool:
@@ -253,13 +275,25 @@ class Lane:
         async def write() -> None:
             nonlocal parked
             parked = tuple(self._unparked)
-            await self.kit.store.settle(self.conversation, done, unmark, parked)
+            doubt = bool(self.doubts)
+            await self.kit.store.settle(self.conversation, done, unmark, parked, doubt)
 
         await self._store(write)
         del self._unparked[: len(parked)]
         for one in parked:
             metrics.PARKED.labels(str(one.direction), one.reason).inc()
             log.warning("parked", id=one.id, direction=str(one.direction), reason=one.reason)
+
+    async def _mark(self, mark: Mark) -> None:
+        await self.kit.store.mark(self.conversation.id, mark.ids, mark.since)
+
+    async def _rewrite(self, done: Sequence[str]) -> None:
+        """Store the state as it is, whatever the store has instead, and drop what was settled."""
+        async with self._writing:
+            if self.conversation == Conversation(self.conversation.id):
+                await self._store(lambda: self.kit.store.forget(self.conversation.id, done))
+            else:
+                await self._settle(done)
 
     async def _store(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await store_insist(call, self.kit.clock)

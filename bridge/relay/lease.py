@@ -28,6 +28,12 @@ class Lease:
         return self._until > float("-inf")
 
     @property
+    def age(self) -> float:
+        """Seconds since it was renewed last; 0 where it never was."""
+        renewed_at = self._until - self.seconds
+        return self._clock.boottime() - renewed_at if self.lived else 0.0
+
+    @property
     def held(self) -> bool:
         """Whether the lease is certainly alive."""
         return self._clock.boottime() < self._until

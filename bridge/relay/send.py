@@ -28,6 +28,7 @@ from bridge.core.ports import Chat
 from bridge.core.text import cut
 from bridge.core.transcript import ASIDE, no_aside, proof
 from bridge.relay.deliver import FIRST_DELAY, Patience, insist
+from bridge.relay.doubt import Doubt
 
 if TYPE_CHECKING:
     from bridge.relay.lane import Lane
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SMALLEST_LIMIT = 256
+_CLOCKS_APART = 5.0
+"""Seconds by which Slack's clock and Connect's may differ."""
 
 
 async def message(lane: Lane, effect: SendToAgent) -> MessageSent | MessageFailed | None:
@@ -200,16 +203,23 @@ async def look(lane: Lane) -> bool:
     lane.in_doubt = False
     found = proof(lane.conversation, items)
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
-    if found:
+    rest = list(items)
+    while found:
+        # One was in the air; a store that lost its last writes may have lost more.
         await _record(lane, found)
-    return found is not None
+        rest.remove(found)
+        found = proof(lane.conversation, rest)
+    lane.resolve(Doubt.SENT)
+    return len(rest) < len(items)
 
 
 async def _record(lane: Lane, found: Item) -> None:
     sent = Sent(found.id, found.time)
     progress = lane.conversation.progress
     if progress is None:
-        if whole := await _whose(lane, found):
+        if begun := await _first_part(lane, found):
+            await lane.conclude(PartSent(begun, sent))
+        elif whole := await _whose(lane, found):
             await lane.conclude(_sent(lane, whole, sent), _done(lane, whole))
         return
     after = replace(progress, offset=cut(progress.text, progress.limit, progress.offset))
@@ -226,12 +236,30 @@ async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
     Most often the head; but an older message can have come in meanwhile and be the head now, so the
     text decides, and only where it says nothing (message processing may have changed it) the order.
     """
-    candidates = [one for one in _messages(lane) if one.text.strip()]
+    candidates = _candidates(lane, found)
     for one in candidates:
         text = await _as_sent(lane, one, prefix(lane.conversation, one))
         if text.strip() == found.text.strip():
             return one
     return candidates[0] if candidates else None
+
+
+async def _first_part(lane: Lane, found: Item) -> Progress | None:
+    """Progress after the first part of a long message, where `found` is that: a store that lost its
+    last writes may have lost the first note of it, too."""
+    limit = lane.kit.policy.split_limit
+    for one in _candidates(lane, found):
+        text = await _as_sent(lane, one, prefix(lane.conversation, one))
+        begun = Progress(one.id, text, limit, cut(text, limit, 0))
+        if _rest(begun) and text[: begun.offset].strip() == found.text.strip():
+            return begun
+    return None
+
+
+def _candidates(lane: Lane, found: Item) -> list[CustomerMessage]:
+    """Waiting messages that were written before `found` was accepted."""
+    latest = ts_key(f"{found.time + _CLOCKS_APART:.6f}")
+    return [one for one in _messages(lane) if one.text.strip() and ts_key(one.ts) <= latest]
 
 
 def _messages(lane: Lane) -> list[CustomerMessage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -14,20 +14,35 @@ import structlog
 
 from bridge import metrics
 from bridge.core.decision import ts_key
-from bridge.core.errors import StoreAway
+from bridge.core.errors import Failure, NotOwner, StoreAway, StoreReplaced
 from bridge.core.events import Incoming
 from bridge.core.model import AgentMessage, ConversationId, Place
-from bridge.core.ports import VACANCY, Clock, CustomerHistory, Intake, Kept, Renewal, Store
+from bridge.core.ports import (
+    VACANCY,
+    Accepted,
+    Clock,
+    CustomerHistory,
+    Intake,
+    Kept,
+    Renewal,
+    Store,
+)
 from bridge.relay.catchup import CatchUp
 from bridge.relay.deliver import store_insist
+from bridge.relay.doubt import Doubt
 from bridge.relay.kit import Kit
 from bridge.relay.lane import Lane
 from bridge.relay.lease import Lease
+from bridge.relay.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
 _CLAIMED_AT_ONCE = 50
 _UNUSED_AT_ONCE = 500
+_TRY_AGAIN = 1.0
+"""Seconds between renewals while Redis is away."""
+_TAIL = 5.0
+"""Seconds of writes that a Redis loses at most, where nothing is known."""
 
 
 class Worker:
@@ -49,6 +64,8 @@ class Worker:
         self._clock = clock
         self._catchup = CatchUp(history, self.accept, kit.clock)
         self._places: set[Place] = set()
+        self._trouble = Trouble()
+        self._renewing = asyncio.Lock()
         self._lapsed = False
         """Our lease had lapsed when it was last renewed."""
         self._doubtful: set[Place] = set()
@@ -77,7 +94,7 @@ class Worker:
             raise StoreAway("the service is stopping")
         kind = type(incoming.event).__name__.lower()
         try:
-            accepted = await self._store.accept(incoming)
+            accepted = await self._accept(incoming)
         except StoreAway:
             metrics.EVENTS.labels(kind, "failed").inc()
             raise
@@ -86,6 +103,14 @@ class Worker:
             self._hand_over(incoming)
         elif accepted.intake is Intake.STORED and not self._lease.held:
             self._doubtful.add(incoming.conversation.place)
+
+    async def _accept(self, incoming: Incoming) -> Accepted:
+        try:
+            return await self._store.accept(incoming)
+        except StoreReplaced:
+            # Slack sends again in a minute what is not acknowledged: do not wait for the renewal.
+            await self._renew()
+            return await self._store.accept(incoming)
 
     def _hand_over(self, incoming: Incoming) -> None:
         """Give a stored event to its lane, loading that first where it is not in memory."""
@@ -132,8 +157,19 @@ class Worker:
         lane = Lane(replace(kept, lane=tuple(events)), self._kit, self._idle, self._lost)
         self.lanes[conversation.id] = lane
         lane.wake()
-        if self._catchup.needed and conversation.active:
+        if lane.doubts:
+            self._spawn(self._read_again(lane))
+        elif self._catchup.needed and conversation.active:
             self._spawn(self._catchup.thread(conversation))
+
+    async def _read_again(self, lane: Lane) -> None:
+        """What was acknowledged last may be lost. Until that is read nothing is sent: a message that
+        has arrived already is known by its place among the others."""
+        try:
+            await self._catchup.thread(lane.conversation, held_up=True)
+        except Failure as failure:
+            log.warning("thread_not_read", call=failure.call, code=failure.code)
+        lane.resolve(Doubt.WRITTEN)
 
     # --- lanes that end --------------------------------------------------------------------------
 
@@ -174,7 +210,7 @@ class Worker:
 
         Raises StoreAway, before anything else happened.
         """
-        await self._renew()
+        await self._renew_once()
         self._loops = [
             asyncio.create_task(self._keep_lease(), name="lease"),
             asyncio.create_task(self._hear_arrivals(), name="arrivals"),
@@ -189,22 +225,37 @@ class Worker:
 
     async def _keep_lease(self) -> None:
         while True:
-            await self._clock.sleep(self._lease.seconds / 3)
-            try:
+            pause = self._lease.seconds / 3
+            await self._clock.sleep(min(_TRY_AGAIN, pause) if self._trouble.reason else pause)
+            with suppress(StoreAway):
                 await self._renew()
-            except StoreAway as away:
-                log.warning("lease_not_renewed", reason=str(away))
 
     async def _renew(self) -> None:
+        async with self._renewing:
+            try:
+                await self._renew_once()
+            except StoreAway as away:
+                self._trouble.met(away, self._lease.held)
+                raise
+            self._trouble.over()
+
+    async def _renew_once(self) -> None:
         sent_at = self._clock.boottime()
         unused = self._unused()
         renewal = await self._store.renew(unused)
         self._places -= unused - self._in_use()
-        lapsed = self._lease.lived and not (self._lease.held and renewal.held)
+        held = self._lease.held
+        if renewal.replaced:
+            await self._take_back(sure=held)
+        lapsed = self._lease.lived and not (held and renewal.held)
+        age = self._lease.age
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
         metrics.PARKED_ENTRIES.set(renewal.parked)
-        if renewal.alone > self._lease.seconds:
+        if renewal.lost:
+            log.warning("redis_replaced", replaced=renewal.replaced)
+            self._catch_up(max(renewal.alone, age, _TAIL))
+        elif renewal.alone > self._lease.seconds:
             self._catch_up(renewal.alone)
         for place in renewal.pending:
             self._take_place(place)
@@ -219,6 +270,29 @@ class Worker:
         if renewal.vacant:
             self._vacancy.set()
         self._watch_vacancy(sent_at, renewal)
+
+    async def _take_back(self, sure: bool) -> None:
+        """Another Redis answers. What it lost of our places and lanes we still know."""
+        kept = await self._store.retake(self._places, sure)
+        self._spawn(self._restore(set(kept)))
+
+    async def _restore(self, kept: set[Place]) -> None:
+        async with self._loading:
+            for lane in list(self.lanes.values()):
+                try:
+                    await lane.restore()
+                except NotOwner:
+                    self._lost(lane)
+                await self._offer(lane.waiting.values())
+            for early in list(self._early.values()):
+                await self._offer(early)
+        for place in kept & self._places:
+            self._take_place(place)
+
+    async def _offer(self, events: Iterable[Incoming]) -> None:
+        """Store again what was acknowledged, and may be known only here."""
+        for incoming in list(events):
+            await store_insist(lambda: self._store.accept(incoming), self._kit.clock)  # noqa: B023  # used at once
 
     def _catch_up(self, alone: float) -> None:
         """Nobody renewed a lease for long, so nobody stored what Slack sent meanwhile."""
@@ -286,6 +360,13 @@ class Worker:
                 self._vacancy.set()
             else:
                 self._hand_over(heard)
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with Redis, as far as it concerns us."""
+        if self._trouble.reason:
+            return self._trouble.reason
+        return None if self._lease.held else "Redis does not renew our lease"
 
     # --- what the metrics ask -------------------------------------------------------------------
 

@@ -151,6 +151,26 @@ def routes(app: AsyncApp, signing_secret: str, path: str = PATH) -> list[web.Rou
     return [web.post(path, handle)]
 
 
+class Door:
+    """The same endpoint, for a web server that listens before there is anything behind it: until
+    `open` it answers 503, and Slack sends the event again."""
+
+    def __init__(self) -> None:
+        self._handle: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to mount."""
+        return [web.post(PATH, self._pass)]
+
+    def open(self, app: AsyncApp, signing_secret: str) -> None:
+        """Let requests through. Raises ValueError as `routes` does."""
+        [route] = routes(app, signing_secret)
+        self._handle = route.handler
+
+    async def _pass(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503) if self._handle is None else await self._handle(request)
+
+
 async def _unreadable(request: web.Request, verifier: SignatureVerifier) -> web.Response:
     """Bolt stumbles over shapes it does not expect. What Slack signed is acknowledged, because
     it would come no better the next time."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from bridge.core.errors import StoreAway
+from bridge.core.errors import StoreAway, StoreReplaced
 
 
 class Unreadable(Exception):
@@ -32,38 +32,52 @@ _MEANINGS = {
     "NOREPLICAS": "Redis has too few replicas to accept writes",
     "MASTERDOWN": "Redis is a replica that lost its primary",
     "BUSY": "Redis is busy with somebody's script",
+    "REPLACED": "another Redis than before answers",
 }
+
+_LASTING = {"OOM", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM"}
+"""What does not pass by itself."""
 
 # Types that redis-py makes of errors whose code it strips from the message.
 _TYPES: tuple[tuple[type[Exception], str], ...] = (
-    (redis_errors.BusyLoadingError, _MEANINGS["LOADING"]),
-    (redis_errors.ReadOnlyError, _MEANINGS["READONLY"]),
-    (redis_errors.OutOfMemoryError, _MEANINGS["OOM"]),
-    (redis_errors.NoPermissionError, _MEANINGS["NOPERM"]),
-    (redis_errors.MasterDownError, _MEANINGS["MASTERDOWN"]),
-    (redis_errors.AuthenticationError, _MEANINGS["WRONGPASS"]),
-    (redis_errors.AuthenticationWrongNumberOfArgsError, _MEANINGS["WRONGPASS"]),
+    (redis_errors.BusyLoadingError, "LOADING"),
+    (redis_errors.ReadOnlyError, "READONLY"),
+    (redis_errors.OutOfMemoryError, "OOM"),
+    (redis_errors.NoPermissionError, "NOPERM"),
+    (redis_errors.MasterDownError, "MASTERDOWN"),
+    (redis_errors.AuthenticationError, "WRONGPASS"),
+    (redis_errors.AuthenticationWrongNumberOfArgsError, "WRONGPASS"),
+)
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.MaxConnectionsError, "all connections to Redis are in use"),
     (redis_errors.TimeoutError, "Redis does not answer in time"),
+    (redis_errors.ConnectionError, "Redis cannot be reached"),
+    (OSError, "Redis cannot be reached"),
 )
 
 
-def describe(error: BaseException) -> str:
-    """Name the kind of failure. The error's own text is not repeated: it may quote arguments."""
+def describe(error: BaseException) -> StoreAway:
+    """What a failure means. The error's own text is not repeated: it may quote arguments."""
     if isinstance(error.__cause__, redis_errors.RedisError):
         # What fails while a connection is made comes wrapped in a plain ConnectionError.
         return describe(error.__cause__)
+    code = _code(error)
+    if code == "REPLACED":
+        return StoreReplaced(_MEANINGS[code], code)
+    if code:
+        return StoreAway(_MEANINGS[code], code, lasting=code in _LASTING)
+    unknown = f"Redis refuses a command ({type(error).__name__})"
+    return StoreAway(next((words for kind, words in _WORDS if isinstance(error, kind)), unknown))
+
+
+def _code(error: BaseException) -> str:
     for code in _CODE.findall(str(error)):
         if code in _MEANINGS:
-            return _MEANINGS[code]
+            return str(code)
     if isinstance(error, redis_errors.AuthenticationError) and "HELLO" in str(error):
-        return _MEANINGS["NOAUTH"]
-    for kind, meaning in _TYPES:
-        if isinstance(error, kind):
-            return meaning
-    if isinstance(error, redis_errors.ConnectionError | OSError):
-        return "Redis cannot be reached"
-    return f"Redis refuses a command ({type(error).__name__})"
+        return "NOAUTH"
+    return next((code for kind, code in _TYPES if isinstance(error, kind)), "")
 
 
 @contextmanager
@@ -76,7 +90,7 @@ def translated() -> Iterator[None]:
     except (redis_errors.RedisError, OSError) as error:
         _obey(task, before)
         # `from None`: the cause's text may quote what was being stored.
-        raise StoreAway(describe(error)) from None
+        raise describe(error) from None
     _obey(task, before)
 
 

@@ -18,7 +18,8 @@ from bridge.core.parked import Parked
 from bridge.store import records
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
-from bridge.store.redis import SEEN_SECONDS, Script
+from bridge.store.redis import SEEN_SECONDS
+from bridge.store.script import Script
 
 _LAST: Final = (inf, "")
 
@@ -41,7 +42,8 @@ class ParkedStore:
         self._box = box
         self._prefix = prefix
         # Nobody's incarnation: a place that it takes has no living owner, and is claimed.
-        self._unpark = Script(client, "unpark", prefix, secrets.token_hex(8))
+        nobody = secrets.token_hex(8)
+        self._unpark = Script(client, "unpark", lambda: (prefix, nobody, ""))
         self._seen_ms = round(SEEN_SECONDS * 1000)
 
     async def entries(self) -> Sequence[Entry]:

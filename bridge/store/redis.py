@@ -2,7 +2,7 @@
 
     seen:{event key}       a dedupe key, with expiry
     lane:{conversation}    hash: event id -> sealed event that waits
-    conv:{conversation}    hash: state, mark (sealed), marked (when; Redis time)
+    conv:{conversation}    hash: state, mark (sealed), marked (when; Redis time), epoch (of state)
     tomb:{conversation}    what is known of an ended one after it was removed
     place:{place}          its owner's incarnation, or "vacant"
     lease:{incarnation}    there while that replica lives; says "leaving" when it stops
@@ -12,6 +12,9 @@
     owner:{incarnation}    channel: events that others took in for its places
     vacancies              channel: places were given back
     members                set of incarnations that may own something
+    redis                  hash: id of the Redis that this is, epoch (how often it was replaced),
+                           since (when it was last), closed (when the last replica stopped)
+    settling               there while replicas take back places after it was replaced
     waiting                sorted set of places with waiting events
     renewed                when any lease was renewed last (Redis time)
     parked                 hash: id -> sealed message that was given up (see `store/parked.py`)
@@ -27,10 +30,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from importlib import resources
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import quote
 
 import redis.asyncio as redis
@@ -39,14 +41,17 @@ from redis.backoff import NoBackoff
 
 from bridge import metrics
 from bridge.core.contacts import tombstone
+from bridge.core.decision import ts_key
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
 from bridge.core.parked import Parked
 from bridge.core.ports import VACANCY, Accepted, Intake, Kept, Renewal, Vacancy
 from bridge.store import records
+from bridge.store.concerns import UNKNOWN, concerns
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
+from bridge.store.script import Argument, Script
 
 SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
@@ -58,10 +63,12 @@ _PENDING_LOOKED_AT: Final = 1000
 _CLAIM_LOOKED_AT: Final = 500
 _LOAD_BATCH: Final = 50
 _PARKED: Final = 1000
+_CLEAN_SECONDS: Final = 600.0
+"""A stop and the next start that are further apart may be a backup and its return."""
+_CLOCKS_APART: Final = 60.0
+"""Seconds by which Slack's clock and Redis' may differ, generously."""
 
 log = logging.getLogger(__name__)
-
-Argument = str | bytes | int
 
 
 def connect(
@@ -88,20 +95,23 @@ def connect(
     return redis.Redis.from_pool(pool)
 
 
-class Script:
-    """A Lua script, run by its hash: one round trip, unless Redis does not know it yet."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One conversation as Redis has it, the present epoch, and when that began (0: at the start)."""
 
-    def __init__(self, client: redis.Redis, name: str, *leading: Argument) -> None:
-        folder = resources.files("bridge.store") / "scripts"
-        source = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-        self._run = client.register_script(source)
-        self._leading = leading
-        self._seconds = metrics.CALL_SECONDS.labels("redis", name)
+    id: ConversationId
+    fields: Mapping[bytes, bytes]
+    lane: Mapping[bytes, bytes]
+    tomb: bytes | None
+    epoch: bytes
+    since: float
 
-    async def __call__(self, *arguments: Argument) -> Any:
-        """Run it. Raises StoreAway; it may have taken effect then."""
-        with translated(), self._seconds.time():
-            return await self._run(args=(*self._leading, *arguments))
+    def doubtful(self, lane: Sequence[Incoming]) -> bool:
+        """Whether an earlier Redis may have known more: of a state that it wrote, or of events that
+        it may have been the first to store."""
+        if b"state" in self.fields:
+            return self.fields.get(b"epoch") != self.epoch
+        return any(ts_key(one.ts)[0] <= self.since + _CLOCKS_APART for one in lane)
 
 
 class RedisStore:
@@ -135,17 +145,25 @@ class RedisStore:
         self._most_places = places
         self._unreadable = unreadable
         self._claim_in_doubt = False
+        self._redis = ""
+        """Id of the Redis that we work with."""
+        self._found = ""
+        """Id of the one that our lease was renewed with last."""
         self._accept = self._script("accept")
         self._settle = self._script("settle")
         self._mark = self._script("mark")
         self._forget = self._script("forget")
-        self._renew = self._script("renew")
+        self._renew = self._script("renew", lambda: "")
         self._claim = self._script("claim")
         self._vacate = self._script("vacate")
+        self._retake = self._script("retake", lambda: self._found)
+        self._load = self._script("load")
         self._release = self._script("release")
 
-    def _script(self, name: str) -> Script:
-        return Script(self._client, name, self._prefix, self._incarnation)
+    def _script(self, name: str, working: Callable[[], str] | None = None) -> Script:
+        """A script that is refused by any Redis but the one of the id `working` (empty: any)."""
+        working = working or (lambda: self._redis)
+        return Script(self._client, name, lambda: (self._prefix, self._incarnation, working()))
 
     def _key(self, kind: str, name: object) -> str:
         return f"{self._prefix}:{kind}:{name}"
@@ -171,6 +189,7 @@ class RedisStore:
         done: Sequence[str] = (),
         unmark: bool = False,
         park: Sequence[Parked] = (),
+        doubt: bool = False,
     ) -> None:
         """See `ports.Store`. Repeating it is harmless. At most 1000 entries are parked: the oldest
         make room, with an alarm."""
@@ -188,6 +207,7 @@ class RedisStore:
             self._tombstone(conversation),
             self._tombstone_ms,
             _PARKED,
+            int(doubt),
             len(park),
             *entries,
             *done,
@@ -205,7 +225,9 @@ class RedisStore:
         """See `ports.Store`. Repeating it moves the time."""
         mark = Mark(tuple(ids), 0.0, since)
         time = await self._mark(
-            str(conversation.place), str(conversation), self._box.seal(records.dump_mark(mark))
+            str(conversation.place),
+            str(conversation),
+            self._box.seal(records.dump_mark(mark)),
         )
         _check_owner(conversation, time)
         return replace(mark, at=float(time))
@@ -220,8 +242,8 @@ class RedisStore:
     async def load(self, conversation: ConversationId) -> Kept:
         """See `ports.Store`. Raises Unreadable where the state or the mark cannot be read; a lane
         event that cannot is reported and left out."""
-        [answer] = await self._fetch([conversation])
-        return self._kept(conversation, *answer)
+        [found] = await self._fetch([conversation])
+        return self._kept(found)
 
     async def load_place(self, place: Place) -> Sequence[Kept]:
         """See `ports.Store`. What cannot be read is reported and left out."""
@@ -230,11 +252,11 @@ class RedisStore:
         kept = []
         for start in range(0, len(ids), _LOAD_BATCH):
             batch = ids[start : start + _LOAD_BATCH]
-            for id_, answer in zip(batch, await self._fetch(batch), strict=True):
+            for found in await self._fetch(batch):
                 try:
-                    kept.append(self._kept(id_, *answer))
+                    kept.append(self._kept(found))
                 except Unreadable as error:
-                    self._report(str(id_), error)
+                    self._report(str(found.id), error)
         return kept
 
     async def _members(self, *keys: str) -> set[bytes]:
@@ -242,34 +264,23 @@ class RedisStore:
             # redis-py types the answer for clients that decode, too.
             return cast("set[bytes]", await self._client.sunion(list(keys)))
 
-    async def _fetch(
-        self, ids: Sequence[ConversationId]
-    ) -> list[tuple[dict[bytes, bytes], dict[bytes, bytes], bytes | None]]:
+    async def _fetch(self, ids: Sequence[ConversationId]) -> list[_Found]:
         """State, lane and tombstone of each, in one round trip and as of one moment."""
-        with translated():
-            async with self._client.pipeline(transaction=True) as pipe:
-                for id_ in ids:
-                    pipe.execute_command("HGETALL", self._key("conv", id_))
-                    pipe.execute_command("HGETALL", self._key("lane", id_))
-                    pipe.execute_command("GET", self._key("tomb", id_))
-                answers = await pipe.execute()
-        return list(zip(answers[::3], answers[1::3], answers[2::3], strict=True))
+        epoch, since, *answers = await self._load(*map(str, ids))
+        states, lanes = ([_fields(flat) for flat in answers[n::3]] for n in (0, 1))
+        found = zip(ids, states, lanes, answers[2::3], strict=True)
+        return [_Found(*one, epoch, float(since)) for one in found]
 
-    def _kept(
-        self,
-        id_: ConversationId,
-        fields: Mapping[bytes, bytes],
-        lane: Mapping[bytes, bytes],
-        tomb: bytes | None,
-    ) -> Kept:
-        state, sealed_mark = fields.get(b"state", tomb), fields.get(b"mark")
-        conversation, mark = Conversation(id_), None
+    def _kept(self, found: _Found) -> Kept:
+        state, sealed_mark = found.fields.get(b"state", found.tomb), found.fields.get(b"mark")
+        conversation, mark = Conversation(found.id), None
         if state is not None:
             conversation = records.read_conversation(self._box.open(state))
         if sealed_mark is not None:
             mark = records.read_mark(self._box.open(sealed_mark))
-            mark = replace(mark, at=float(fields[b"marked"]))
-        return Kept(conversation, mark, tuple(self._readable(lane.values(), str(id_))))
+            mark = replace(mark, at=float(found.fields[b"marked"]))
+        lane = tuple(self._readable(found.lane.values(), str(found.id)))
+        return Kept(conversation, mark, lane, found.since if found.doubtful(lane) else 0.0)
 
     def _readable(self, sealed: Iterable[bytes], whose: str) -> Iterable[Incoming]:
         for record in sealed:
@@ -286,16 +297,35 @@ class RedisStore:
 
     async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, before, replicas, vacant, parked, *places = await self._renew(
+        held, time, before, replicas, vacant, parked, present, lost, *places = await self._renew(
             self._lease_ms,
             _PENDING_TOLD,
             _PENDING_LOOKED_AT,
             self._retention_ms,
+            self._redis,
+            round(_CLEAN_SECONDS * 1000),
             *map(str, unused),
         )
+        self._found = present.decode()
+        self._redis = self._redis or self._found
         now, last = float(time), float(before)
-        alone = max(now - last, 0.0) if last else 0.0
-        return Renewal(held == 1, _places(places), now, alone, replicas, vacant == 1, parked)
+        return Renewal(
+            held == 1,
+            _places(places),
+            now,
+            alone=max(now - last, 0.0) if last else 0.0,
+            replicas=replicas,
+            vacant=vacant == 1,
+            parked=parked,
+            replaced=self._found not in ("", self._redis),
+            lost=lost == 1,
+        )
+
+    async def retake(self, places: Iterable[Place], sure: bool) -> Sequence[Place]:
+        """See `ports.Store`. Repeating it is harmless."""
+        ours = await self._retake(int(sure), *map(str, places))
+        self._redis = self._found
+        return _places(ours)
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told
@@ -332,12 +362,6 @@ class RedisStore:
             if others:
                 await self._client.delete(*(self._key("lease", one) for one in others))
 
-    async def run_id(self) -> str:
-        """Which Redis process answers: another one may have lost the last writes."""
-        with translated():
-            info = await self._client.info("server")
-        return str(info["run_id"])
-
     # --- the channel ---------------------------------------------------------------------------
 
     async def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
@@ -366,6 +390,11 @@ class RedisStore:
                 if message is not None:
                     yield message["channel"].decode(), message["data"]
 
+    async def concerns(self) -> Sequence[str]:
+        """What about this Redis endangers what is stored, in words. After `renew`."""
+        unknown = [] if self._redis else [UNKNOWN]
+        return [*unknown, *await concerns(self._client)]
+
     async def ping(self) -> None:
         """Raise StoreAway where Redis does not answer."""
         with translated():
@@ -379,6 +408,11 @@ class RedisStore:
 def _check_owner(conversation: ConversationId, answer: object) -> None:
     if answer == 0:
         raise NotOwner(f"{conversation.place} is not ours")
+
+
+def _fields(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    """A hash as scripts return it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _places(names: Iterable[bytes]) -> tuple[Place, ...]:

@@ -117,6 +117,8 @@ class FakeCustomer:
         """What people did, whether or not anybody took it in."""
         self.strangers: set[str] = set()
         """Users who may not open a conversation."""
+        self.supported = True
+        """Whether every channel is a support channel; elsewhere history has to be asked by thread."""
         self.flags: list[str] = []
         self.retired: list[str] = []
         self._clock = clock
@@ -251,11 +253,18 @@ class FakeCustomer:
     # --- the history -----------------------------------------------------------------------------
 
     async def channels(self, since: str) -> AsyncIterator[Incoming]:
-        for one in await self.faults.around("history", lambda: list(self.written)):
-            if isinstance(one.event, Wrote) and ts_key(one.ts) > ts_key(since):
+        for one in await self._history(since):
+            if self.supported:
                 yield one
 
     async def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:
-        async for one in self.channels(since):
+        for one in await self._history(since):
             if one.conversation == conversation:
                 yield one
+
+    async def _history(self, since: str) -> list[Incoming]:
+        def read() -> list[Incoming]:
+            wrote = [one for one in self.written if isinstance(one.event, Wrote)]
+            return [one for one in wrote if ts_key(one.ts) > ts_key(since)]
+
+        return await self.faults.around("history", read)

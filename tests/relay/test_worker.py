@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from bridge import metrics
 from bridge.core.errors import StoreAway, Temporary
 from bridge.core.model import NoticeKind, Phase
+from bridge.core.ports import Renewal
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
@@ -138,6 +140,35 @@ async def test_redis_away_delays_and_doubles_nothing(world: World) -> None:
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "up Redis.AWAY", "up Redis.MUTE"]
     assert world.customer.words(id_) == ["down Redis.AWAY", "down Redis.MUTE"]
+
+
+async def test_trouble_is_named_once_and_until_it_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await world.replica()
+    before = [alarms("redis_refuses"), alarms("redis_away")]
+
+    def raised() -> list[float]:
+        return [alarms("redis_refuses") - before[0], alarms("redis_away") - before[1]]
+
+    async def refused(_unused: object) -> Renewal:
+        raise StoreAway("Redis is out of memory", "OOM", lasting=True)
+
+    def trouble() -> str | None:
+        return replica.worker.trouble
+
+    assert trouble() is None
+    with monkeypatch.context() as patch, structlog.testing.capture_logs() as lines:
+        patch.setattr(replica.kit.store, "renew", refused, raising=False)
+        await world.clock.sleep(LEASE / 2)
+        assert trouble() == "Redis is out of memory"
+        assert raised() == [1, 0]
+        await world.clock.sleep(LEASE)
+        assert raised() == [1, 1]
+        assert [line["event"] for line in lines].count("redis_trouble") == 1
+    await world.clock.sleep(2.0)
+    assert trouble() is None
+    assert raised() == [1, 1]
 
 
 async def test_an_event_is_refused_while_redis_is_away(world: World) -> None:

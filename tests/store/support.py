@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import redis.asyncio as redis
 from cryptography.fernet import Fernet
+from fakeredis._commands import command
+from fakeredis._socket._base import BaseFakeSocket
 
 from bridge.core.events import Incoming, Wrote
 from bridge.core.model import ConversationId, CustomerMessage, Place, Workspace
@@ -21,6 +25,34 @@ from bridge.store.crypto import Box
 from bridge.store.redis import RedisStore, connect
 
 KEY = Fernet.generate_key().decode()
+
+
+@command(name="INFO", fixed=(), repeat=(bytes,))  # fakeredis has none
+def _info(self: Any, *_sections: bytes) -> bytes:
+    return f"# Replication\r\nmaster_replid:{self._server.replid}\r\n".encode()
+
+
+BaseFakeSocket._info = _info  # type: ignore[attr-defined]  # where commands are looked up
+
+Snapshot = Mapping[int, tuple[dict[bytes, Any], list[tuple[float, bytes]]]]
+
+
+class FakeServer(fakeredis.FakeServer):
+    """A stand-in that can lose its last writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replid = 1
+
+    def snapshot(self) -> Snapshot:
+        """All that it has now."""
+        return copy.deepcopy({n: (db._dict, db._expiry_heap) for n, db in self.dbs.items()})
+
+    def put_back(self, snapshot: Snapshot) -> None:
+        """Go on as another Redis, with what was there then."""
+        self.replid += 1
+        for number, db in self.dbs.items():
+            db._dict, db._expiry_heap = copy.deepcopy(snapshot.get(number, ({}, [])))
 
 
 @asynccontextmanager
@@ -43,6 +75,8 @@ class Backend:
 
     new_client: Callable[[], redis.Redis]
     stack: AsyncExitStack
+    server: FakeServer | None = None
+    """Where it is a stand-in."""
     unreadable: list[str] = field(default_factory=list)
 
     def client(self) -> redis.Redis:
@@ -78,9 +112,9 @@ class Backend:
 
 @asynccontextmanager
 async def fake_backend() -> AsyncIterator[Backend]:
-    server = fakeredis.FakeServer()
+    server = FakeServer()
     async with AsyncExitStack() as stack:
-        yield Backend(lambda: fakeredis.FakeAsyncRedis(server=server), stack)
+        yield Backend(lambda: fakeredis.FakeAsyncRedis(server=server), stack, server)
 
 
 @asynccontextmanager

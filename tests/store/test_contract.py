@@ -17,6 +17,7 @@ from bridge.core.ports import VACANCY, Accepted, Intake
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
 from bridge.store.redis import RedisStore
+from bridge.store.script import Argument
 from tests.store.support import (
     Backend,
     eventually,
@@ -552,7 +553,7 @@ async def test_a_claim_whose_answer_was_lost_is_told_again(
     await dead.release()
     claim = one._claim
 
-    async def lost(*arguments: store_module.Argument) -> list[bytes]:
+    async def lost(*arguments: Argument) -> list[bytes]:
         await claim(*arguments)
         raise StoreAway("the answer was lost")
 

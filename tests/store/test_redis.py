@@ -58,6 +58,7 @@ async def test_accept_settle_and_mark_are_one_round_trip_each() -> None:
         await store.accept(warm)
         await store.mark(thread(), ["x"], "")
         await store.settle(Conversation(thread(), Phase.OPEN), [warm.id], unmark=True)
+        await store.load(thread())
         counts = []
         for action in (
             store.accept(wrote(thread(), 2)),
@@ -221,13 +222,6 @@ async def test_what_cannot_be_read_on_the_channel_is_skipped(backend: Backend) -
     assert backend.unreadable == ["arrival"]
 
 
-async def test_the_process_that_answers_can_be_told_from_another(backend: Backend) -> None:
-    one, two = backend.store("one"), backend.store("two")
-    assert await one.run_id() == await two.run_id()
-    async with real_backend() as other:
-        assert await other.store("one").run_id() != await one.run_id()
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -245,5 +239,5 @@ async def test_the_process_that_answers_can_be_told_from_another(backend: Backen
     ],
 )
 def test_each_kind_of_refusal_has_its_own_words(text: str, told: str) -> None:
-    assert told in describe(ResponseError(text))
-    assert text not in describe(ResponseError(text))
+    assert told in str(describe(ResponseError(text)))
+    assert text not in str(describe(ResponseError(text)))

@@ -2,7 +2,7 @@
 -- ARGV: 3 how many to take at most, 4 how many to look at, 5 how many one replica may own.
 -- A place with nothing to do gets no new owner: it has none until somebody writes there.
 
-if not alive(me) or not staying(me) then
+if not alive(me) or not staying(me) or exists(settling) then
   return { 0 }
 end
 

@@ -1,9 +1,24 @@
 -- Stands in front of every script. ARGV[1] is the prefix of all keys, ARGV[2] the caller's
--- incarnation. Keys are computed here, not declared: there is one primary and no cluster.
+-- incarnation, ARGV[3] (taken out here) the id of the Redis that the caller works with, '' before it
+-- knows. Keys are computed here, not declared: there is one primary and no cluster.
 -- In a script that writes, the first write is one that Redis refuses when it is out of memory:
 -- only the first is checked, so a script happens as a whole or not at all.
 
 local me = ARGV[2]
+local working = table.remove(ARGV, 3)
+
+-- The id of the data set: another one after a restart, and on a replica that was promoted. '' where
+-- INFO is refused.
+local function identity()
+  local info = redis.pcall('INFO', 'replication')
+  return type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
+end
+
+local present = identity()
+if working ~= '' and present ~= '' and present ~= working then
+  -- Nothing is read or written before the caller has taken back what is its own.
+  return redis.error_reply('REPLACED another Redis than before answers')
+end
 
 local function key(kind, name)
   return ARGV[1] .. ':' .. kind .. ':' .. name
@@ -11,6 +26,8 @@ end
 
 local members = ARGV[1] .. ':members' -- incarnations that may own something
 local vacancies = ARGV[1] .. ':vacancies' -- channel: places lost their owner
+local redises = ARGV[1] .. ':redis' -- which Redis this was, and how often it was another
+local settling = ARGV[1] .. ':settling' -- there while others may have places that we know nothing of
 local waiting = ARGV[1] .. ':waiting' -- places with lane events, by when they were last told of
 
 local function exists(...)
@@ -35,13 +52,17 @@ local function mine(place)
 end
 
 -- A place is in the set of exactly the incarnation that it names as its owner.
-local function take(place, from)
-  redis.call('SET', key('place', place), me)
-  redis.call('SADD', key('owned', me), place)
-  redis.call('SADD', members, me)
-  if from and from ~= me then
+local function give(place, from, to)
+  redis.call('SET', key('place', place), to)
+  redis.call('SADD', key('owned', to), place)
+  redis.call('SADD', members, to)
+  if from and from ~= to then
     redis.call('SREM', key('owned', from), place)
   end
+end
+
+local function take(place, from)
+  give(place, from, me)
 end
 
 local function now()
@@ -62,6 +83,11 @@ local function tell_owner(place, record)
   if alive(owner) then
     if owner ~= me then
       redis.call('PUBLISH', key('owner', owner), record)
+    end
+  elseif exists(settling) then
+    -- Whoever has the place in memory takes it back; else it is claimed, as a dead replica's is.
+    if not owner then
+      give(place, owner, 'vacant')
     end
   else
     -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.

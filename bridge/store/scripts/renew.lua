@@ -1,14 +1,15 @@
 -- Renews our lease, lets go of places that have nothing to do and of what was parked for too long.
 -- Returns {whether it was still there, the time, when any lease was renewed before (0: never), how
--- many replicas live, '1' where a dead one may have left places, how many entries are parked, places
--- of ours with waiting events...}.
+-- many replicas live, '1' where a dead one may have left places, how many entries are parked, which
+-- Redis this is, '1' where it may lack what another one knew, places of ours with waiting events...}.
 -- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6 how long what is parked is
--- kept (ms), 7... places we have no use for.
+-- kept (ms), 7 the id of the Redis that we worked with until now ('': none), 8 for how long a clean
+-- end counts (ms), 9... places we have no use for.
 
 local lease = redis.call('GET', key('lease', me))
 redis.call('SET', key('lease', me), lease or '', 'PX', ARGV[3])
 redis.call('SADD', members, me)
-for i = 7, #ARGV do
+for i = 9, #ARGV do
   local place = ARGV[i]
   -- Somebody may have written there since we looked.
   if owner_of(place) == me and not exists(key('active', place), key('pending', place)) then
@@ -18,6 +19,31 @@ for i = 7, #ARGV do
 end
 
 local time = now()
+
+-- An epoch begins with each Redis that may have lost the last writes of the one before. Where the
+-- last replica's last write (release) is still there, so is every earlier one; but not for long, or
+-- it is a copy that was put back.
+local replaced = ARGV[7] ~= '' and present ~= '' and present ~= ARGV[7]
+local last, epoch, closed = unpack(redis.call('HMGET', redises, 'id', 'epoch', 'closed'))
+local clean = closed and (time - closed) * 1000 < tonumber(ARGV[8])
+local lost = replaced
+if replaced then
+  redis.call('SET', settling, '', 'PX', ARGV[3], 'NX')
+end
+if not epoch or (last ~= present and present ~= '') then
+  if replaced or (epoch and not clean) then
+    lost = true
+    redis.call('HSET', redises, 'since', time)
+  end
+  if lost or not epoch then
+    redis.call('HINCRBY', redises, 'epoch', 1)
+  end
+  redis.call('HSET', redises, 'id', present)
+end
+if closed then
+  redis.call('HDEL', redises, 'closed')
+end
+
 local before = redis.call('GET', ARGV[1] .. ':renewed') or '0'
 redis.call('SET', ARGV[1] .. ':renewed', time)
 local replicas, vacant = 0, 0
@@ -33,13 +59,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', parked_at, '-inf', expired, 'LIM
   unpark(id)
 end
 
-local answer = { lease and 1 or 0, time, before, replicas, vacant, redis.call('ZCARD', parked_at) }
+local answer = { lease and 1 or 0, time, before, replicas, vacant }
+answer[6], answer[7], answer[8] = redis.call('ZCARD', parked_at), present, lost and 1 or 0
+local told = #answer
 for _, place in ipairs(redis.call('ZRANGE', waiting, 0, ARGV[5] - 1)) do
   if owner_of(place) == me then
     -- To the end of the line: a place that stays stuck must not hide the ones behind it.
     redis.call('ZADD', waiting, 'XX', time, place)
     answer[#answer + 1] = place
-    if #answer - 6 >= tonumber(ARGV[4]) then
+    if #answer - told >= tonumber(ARGV[4]) then
       break
     end
   end

@@ -2,8 +2,9 @@
 -- 0 where we may not, else 1 and how many entries were dropped because too many are parked.
 -- ARGV: 3 place, 4 conversation, 5 state, 6 '1' where it is active, 7 '1' where the mark is to go,
 -- 8 how long an ended conversation is kept (ms), 9 what is known of it after that ('': nothing),
--- 10 how long that is kept (ms), 11 how many entries may be parked, 12 how many are to be, then id,
--- record and time (Unix seconds) of each; then ids of events.
+-- 10 how long that is kept (ms), 11 how many entries may be parked, 12 '1' where the state may lack
+-- what another Redis knew, 13 how many entries are to be parked, then id, record and time (Unix
+-- seconds) of each; then ids of events.
 
 local place, conversation = ARGV[3], ARGV[4]
 if not mine(place) then
@@ -12,10 +13,13 @@ end
 
 local state = key('conv', conversation)
 redis.call('HSET', state, 'state', ARGV[5])
+if ARGV[12] ~= '1' then
+  redis.call('HSET', state, 'epoch', redis.call('HGET', redises, 'epoch') or '')
+end
 if ARGV[7] == '1' then
   redis.call('HDEL', state, 'mark', 'marked')
 end
-local empty = drop_events(place, conversation, 13 + 3 * ARGV[12])
+local empty = drop_events(place, conversation, 14 + 3 * ARGV[13])
 if ARGV[6] == '1' then
   redis.call('SADD', key('active', place), conversation)
 else
@@ -30,10 +34,10 @@ else
   redis.call('PERSIST', state)
 end
 
-if ARGV[12] == '0' then
+if ARGV[13] == '0' then
   return 1
 end
-for i = 13, 12 + 3 * ARGV[12], 3 do
+for i = 14, 13 + 3 * ARGV[13], 3 do
   -- Told again after its answer was lost: what somebody took out meanwhile stays out.
   if not exists(key('seen', 'parked:' .. ARGV[i])) then
     redis.call('HSET', parked, ARGV[i], ARGV[i + 1])

@@ -1,0 +1,12 @@
+-- Reads conversations as of one moment. Returns {the epoch, when it began, then for each its state's
+-- fields, its lane's (both as in HGETALL), and its tombstone...}.
+-- ARGV: 3... conversations.
+
+local epoch, since = unpack(redis.call('HMGET', redises, 'epoch', 'since'))
+local answer = { epoch or '', since or '0' }
+for i = 3, #ARGV do
+  answer[#answer + 1] = redis.call('HGETALL', key('conv', ARGV[i]))
+  answer[#answer + 1] = redis.call('HGETALL', key('lane', ARGV[i]))
+  answer[#answer + 1] = redis.call('GET', key('tomb', ARGV[i]))
+end
+return answer
