@@ -1,7 +1,7 @@
-"""Slack, Connect and the store as the simulated relay sees them: one thread, all of its chats.
+"""Slack and Connect as the simulated relay sees them: one thread, all of its chats.
 
 Nothing here waits. A call happens at once; what goes wrong around it (no answer, a crash, a frame
-that is late) is a matter of when the simulated relay goes on.
+that is late) is a matter of when it happens, and when the simulated relay goes on.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from bridge.core.decision import ts_key
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
@@ -18,19 +19,17 @@ from bridge.core.events import Incoming, Wrote
 from bridge.core.model import (
     AgentMessage,
     Contact,
-    Conversation,
-    ConversationId,
     CustomerMessage,
     Item,
     ItemKind,
-    Mark,
     Notice,
     NoticeKind,
     Opening,
     Outgoing,
     Sent,
 )
-from bridge.core.ports import Intake, Kept, PartId
+from bridge.core.ports import PartId
+from tests.core.simulated_steps import Time
 
 WORD = re.compile(r"m\d+[a-z]")
 """People write nothing but such words, each of them once."""
@@ -91,6 +90,7 @@ class SimContact:
     """The customer was taken out of it."""
     ended: bool = False
     tokens: dict[str, Item] = field(default_factory=dict)
+    """The ClientTokens that Connect remembers."""
 
     def words(self) -> list[str]:
         """What reached the agent, in order."""
@@ -98,19 +98,27 @@ class SimContact:
         return [word for item in own for word in WORD.findall(item.text)]
 
 
+class Ear(Protocol):
+    """One replica's end of a contact."""
+
+    contact_id: str
+
+    def hear(self, frames: list[Item]) -> None: ...
+
+
 class SimConnect:
-    """All contacts of the thread. `on_item` sees each new item: the way of the frames."""
+    """All contacts of the thread."""
 
     def __init__(self, faults: Faults) -> None:
         self.contacts: dict[str, SimContact] = {}
         self.faults = faults
         self.refuses_past = False
+        self.in_flight: list[tuple[Ear, Item]] = []
+        """Frames on their way, and to whom."""
+        self.listening: list[Ear] = []
+        """Who has an open, subscribed socket."""
         self._starts: dict[str, str] = {}
         self._time = 1000.0
-        self.in_flight: list[tuple[str, Item]] = []
-        """Frames on their way, by contact."""
-        self.listening: set[str] = set()
-        """Contacts with an open, subscribed socket."""
 
     @staticmethod
     def compose(opening: Opening) -> str:
@@ -150,16 +158,21 @@ class SimConnect:
         for contact in self.contacts.values():
             contact.tokens.clear()
 
-    def connect(self, contact_id: str) -> None:
+    def connect(self, ear: Ear) -> None:
         """Open the socket; the first one sets the flow off."""
-        contact = self.contacts[contact_id]
+        contact = self.contacts[ear.contact_id]
         self._check(contact)
-        self.listening.add(contact_id)
+        self.listening.append(ear)
         if not contact.connected:
             contact.connected = True
             self.add(contact, ItemKind.JOINED, own=True)
             if contact.initial:
                 self.add(contact, ItemKind.MESSAGE, contact.initial, own=True)
+
+    def hang_up(self, ear: Ear) -> None:
+        """One socket is closed."""
+        self.listening = [one for one in self.listening if one is not ear]
+        self.in_flight = [pair for pair in self.in_flight if pair[0] is not ear]
 
     def drop_sockets(self) -> None:
         self.listening.clear()
@@ -173,8 +186,7 @@ class SimConnect:
         role = "CUSTOMER" if own else "AGENT"
         item = Item(f"i{number + 1}", self._time, kind, role, "Ann", text, own=own)
         contact.items.append(item)
-        if contact.id in self.listening:
-            self.in_flight.append((contact.id, item))
+        self.in_flight += [(ear, item) for ear in self.listening if ear.contact_id == contact.id]
         return item
 
     def end_chat(self, contact: SimContact) -> None:
@@ -193,21 +205,27 @@ class SimConnect:
         item = contact.tokens[token]
         return Sent(item.id, item.time)
 
-    def frames(self, contact_id: str) -> list[Item]:
-        """Frames on their way."""
-        return [item for one, item in self.in_flight if one == contact_id]
+    def frames(self, ear: Ear) -> list[Item]:
+        """Frames on their way to somebody."""
+        return [item for one, item in self.in_flight if one is ear]
 
-    def hear(self, index: int) -> tuple[str, list[Item]]:
-        """Let one frame arrive, in whatever order; with chat.ended comes all that was before it."""
-        contact_id, item = self.in_flight[index]
-        arrived = [item] if item.kind is not ItemKind.ENDED else self.frames(contact_id)
-        self.in_flight = [pair for pair in self.in_flight if pair[1] not in arrived]
-        return contact_id, arrived
+    def frame_arrives(self, index: int) -> None:
+        """In whatever order; with chat.ended comes all that was before it."""
+        ear, item = self.in_flight[index]
+        arrived = [item] if item.kind is not ItemKind.ENDED else self.frames(ear)
+        self.in_flight = [
+            pair for pair in self.in_flight if pair[0] is not ear or pair[1] not in arrived
+        ]
+        ear.hear(arrived)
 
     def transcript(self, contact_id: str) -> list[Item]:
         contact = self.contacts[contact_id]
         self._check(contact)
         return [*contact.past, *contact.items]
+
+    def live(self) -> list[SimContact]:
+        """Chats in which somebody can say something."""
+        return [one for one in self.contacts.values() if one.connected and not one.ended]
 
     @staticmethod
     def _check(contact: SimContact) -> None:
@@ -230,9 +248,9 @@ class SimPost:
 class SimSlack:
     """The thread: what people wrote and what we posted."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, time: Time) -> None:
         self.faults = faults
-        self.now = 10_000.0
+        self._time = time
         self.written: list[Incoming] = []
         self.undelivered: list[Incoming] = []
         """Events that Slack has not delivered yet, or delivers once more."""
@@ -241,8 +259,8 @@ class SimSlack:
         self.buttons: set[str] = set()
 
     def next_ts(self) -> str:
-        self.now += 1.0
-        return f"{self.now:.6f}"
+        self._time.now = round(self._time.now + 0.01, 6)
+        return f"{self._time.now:.6f}"
 
     @staticmethod
     def parts(outgoing: Outgoing) -> int:
@@ -269,48 +287,3 @@ class SimSlack:
 
     def messages(self) -> list[CustomerMessage]:
         return [one.event.message for one in self.written if isinstance(one.event, Wrote)]
-
-
-# --- the store -----------------------------------------------------------------------------------
-
-
-class SimStore:
-    """One conversation in Redis; every method is one script."""
-
-    def __init__(self, conversation: ConversationId) -> None:
-        self.id = conversation
-        self.state: Conversation | None = None
-        self.mark: Mark | None = None
-        self.lane: dict[str, Incoming] = {}
-        self._keys: set[str] = set()
-
-    def accept(self, incoming: Incoming) -> Intake:
-        if self._keys & set(incoming.keys):
-            self._keys |= set(incoming.keys)
-            return Intake.REPEAT
-        if not incoming.opens and not self.lane and self.state is None:
-            return Intake.STRANGER
-        self._keys |= set(incoming.keys)
-        self.lane[incoming.id] = incoming
-        return Intake.STORED
-
-    def settle(self, conversation: Conversation, done: Sequence[str], unmark: bool) -> None:
-        self.state = conversation
-        self._remove(done)
-        if unmark:
-            self.mark = None
-
-    def set_mark(self, ids: Collection[str], since: str, now: float) -> None:
-        self.mark = Mark(tuple(ids), now, since)
-
-    def forget(self, done: Sequence[str]) -> None:
-        self._remove(done)
-        if not self.lane:
-            self.state, self.mark = None, None
-
-    def _remove(self, done: Sequence[str]) -> None:
-        for event_id in done:
-            self.lane.pop(event_id, None)
-
-    def load(self) -> Kept:
-        return Kept(self.state or Conversation(self.id), self.mark, tuple(self.lane.values()))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from bridge.core.conversation import deadline, decide, duties, next_up
 from bridge.core.decision import Decision
-from bridge.core.errors import Gone
+from bridge.core.errors import Gone, NotOwner
 from bridge.core.events import (
     ContactOver,
     CredentialsRenewed,
@@ -27,9 +28,21 @@ from bridge.core.events import (
     Ticked,
 )
 from bridge.core.model import Conversation, Item, ItemKind, Phase
-from bridge.core.ports import Intake
-from tests.core.simulated_steps import Steps, Task, World
+from bridge.core.ports import Kept
+from bridge.relay.lease import Lease
+from tests.core.simulated_steps import Steps, Task, Turns
 from tests.core.simulated_work import back, forward, start
+from tests.core.simulated_world import World
+
+
+class Owner(Protocol):
+    """The process that a lane lives in."""
+
+    name: str
+    lease: Lease
+
+    def wall(self) -> float: ...
+    def lost(self, lane: SimLane) -> None: ...
 
 
 class SimChat:
@@ -53,14 +66,14 @@ class SimChat:
         while not self.done:
             yield None
             try:
-                self._connect.connect(self.contact_id)
+                self._connect.connect(self)
                 self._gap = True
                 yield None
                 self._lane.hear_renewed(self.contact_id)
                 yield None
                 items = self._connect.transcript(self.contact_id)
             except Gone:
-                yield lambda: self.done or not self._connect.frames(self.contact_id)
+                yield lambda: self.done or not self._connect.frames(self)
                 self._tell([item for item in self._kept_back if self._new or not _ends(item)])
                 self._lane.hear(ContactOver(self.contact_id))
                 return
@@ -68,7 +81,11 @@ class SimChat:
             self._tell([*items, *self._kept_back])
             self._new = False
             self._lane.hear_subscribed(self.contact_id)
-            yield lambda: self.done or self.contact_id not in self._connect.listening
+            yield lambda: self.done or self not in self._connect.listening
+
+    def close(self) -> None:
+        self.done = True
+        self._connect.hang_up(self)
 
     def catch_up(self) -> list[Item]:
         """The whole transcript; what is new in it is told."""
@@ -101,9 +118,12 @@ def _ends(item: Item) -> bool:
 class SimLane:
     """State, waiting events and tasks; what is stored is always the newest state."""
 
-    def __init__(self, world: World) -> None:
-        kept = world.store.load()
+    def __init__(self, world: World, owner: Owner, kept: Kept) -> None:
         self.world = world
+        self.me = owner.name
+        self.guard = owner.lease.guard
+        self.redis_now = owner.lease.redis_now
+        self.now = owner.wall
         self.conversation = kept.conversation
         self.waiting = {incoming.id: incoming for incoming in kept.lane}
         self.mark = kept.mark
@@ -111,45 +131,60 @@ class SimLane:
         self.in_doubt = kept.conversation.contact is not None
         self.asides: deque[TellAgent] = deque()
         self.changed = False
+        self.stopping = False
         contact = self.conversation.contact
         self.stored = contact.contact_id if contact else ""
         """The contact that the store knows of."""
+        self.timer: float | None = None
+        """When the deadline is looked at again."""
+        self._lost = owner.lost
         self._settled: set[str] = set()
-        self._turns: deque[object] = deque()
+        self._writing = Turns()
         self._tasks: dict[str, Task] = {}
         self._extras: list[Task] = []
         self.wake()
 
     # --- from outside ----------------------------------------------------------------------------
 
-    def runnable(self) -> list[Task]:
-        """The tasks that can take a step now."""
-        return [task for task in (*self._tasks.values(), *self._extras) if task.runnable]
+    def tasks(self) -> list[Task]:
+        return [*self._tasks.values(), *self._extras]
 
     def step(self, task: Task) -> None:
         """Let one task go on to its next await."""
-        if task.step():
-            return
+        try:
+            if task.step():
+                return
+        except NotOwner:
+            self._ended(task)
+            self._lost(self)
+        else:
+            self._ended(task)
+            self.wake()
+
+    def _ended(self, task: Task) -> None:
         self._tasks = {name: one for name, one in self._tasks.items() if one is not task}
         self._extras = [one for one in self._extras if one is not task]
-        self.wake()
+
+    @property
+    def idle(self) -> bool:
+        busy = self.waiting or self.tasks() or self.chat or self._writing.locked
+        return not (busy or self.conversation.active)
+
+    def abandon(self) -> None:
+        """Let go at once: the place is somebody else's, or the process dies."""
+        self.stopping = True
+        for task in self.tasks():
+            task.close()
+        self._tasks, self._extras = {}, []
+        if self.chat:
+            self.chat.close()
+            self.chat = None
+        self.world.forget()
 
     def tick(self) -> None:
         """The timer."""
-        due = deadline(self.conversation)
-        if due is not None and due <= self.world.slack.now:
-            self.hear(Ticked())
-
-    def take(self, incoming: Incoming) -> Intake:
-        """Store an event, and hand it over a moment later."""
-        intake = self.world.accept(incoming)
-        if intake is Intake.STORED:
-            self._extras.append(Task(self._hand_over(incoming)))
-        return intake
-
-    def _hand_over(self, incoming: Incoming) -> Steps[None]:
-        yield None
-        self.add(incoming)
+        self.timer = None
+        self.hear(Ticked())
 
     def add(self, incoming: Incoming) -> None:
         if incoming.id not in self.waiting and incoming.id not in self._settled:
@@ -166,7 +201,7 @@ class SimLane:
     def apply(self, event: Event) -> Decision:
         if isinstance(event, PostFailed):
             self.world.note_failure(event, self.conversation.owed)
-        decision = decide(self.conversation, event, self.world.slack.now, self.world.policy)
+        decision = decide(self.conversation, event, self.now(), self.world.policy)
         if decision.conversation != self.conversation:
             self.conversation = decision.conversation
             self.changed = True
@@ -185,12 +220,14 @@ class SimLane:
 
     def hear(self, event: Event) -> None:
         """From a callback: what has to be stored is stored in the background."""
+        if self.stopping:
+            return
         if self.apply(event).save:
             self._extras.append(Task(self.settle(Then.SETTLE, ())))
 
     def hear_renewed(self, contact_id: str) -> None:
         if self.is_current(contact_id):
-            self.hear(CredentialsRenewed(f"connection-{self.world.slack.now}", 1e9))
+            self.hear(CredentialsRenewed(f"connection-{self.world.time.now}", 1e9))
 
     def hear_subscribed(self, contact_id: str) -> None:
         if self.is_current(contact_id):
@@ -203,7 +240,7 @@ class SimLane:
         unmark: bool = False,
         first: Callable[[SimLane], Steps[None]] | None = None,
     ) -> Steps[Decision]:
-        yield from self._lock()
+        yield from self._writing.take()
         try:
             if first:
                 yield from first(self)
@@ -211,28 +248,29 @@ class SimLane:
             sent = event.message.id if isinstance(event, MessageSent) else ""
             yield from self._keep(decision.then, done, unmark, save=decision.save, sent=sent)
         finally:
-            self._turns.popleft()
+            self._writing.leave()
         return decision
 
     def settle(self, then: Then, done: Sequence[str]) -> Steps[None]:
-        yield from self._lock()
+        yield from self._writing.take()
         try:
             yield from self._keep(then, done, unmark=False, save=False)
         finally:
-            self._turns.popleft()
+            self._writing.leave()
 
     def _keep(
         self, then: Then, done: Sequence[str], unmark: bool, *, save: bool, sent: str = ""
     ) -> Steps[None]:
         if then is Then.FORGET:
             yield None
-            self.world.store.forget(done)
+            self.world.store.forget(self.me, done)
             yield None
             self.conversation = Conversation(self.conversation.id)
         elif then is Then.SETTLE or unmark or save:
             as_it_is = self.conversation
             yield None
-            self.world.store.settle(as_it_is, done if then is Then.SETTLE else (), unmark)
+            events = done if then is Then.SETTLE else ()
+            self.world.store.settle(self.me, as_it_is, events, unmark=unmark)
             if sent:
                 self.world.settled.add(sent)
             yield None
@@ -244,20 +282,11 @@ class SimLane:
                 self._settled.add(event_id)
             self.changed = True
 
-    def _lock(self) -> Steps[None]:
-        """First come, first served, as asyncio's lock is."""
-        turn = object()
-        self._turns.append(turn)
-        try:
-            while self._turns[0] is not turn:
-                yield lambda: self._turns[0] is turn
-        except GeneratorExit:
-            self._turns.remove(turn)
-            raise
-
     # --- duties ----------------------------------------------------------------------------------
 
     def wake(self) -> None:
+        if self.stopping:
+            return
         wanted = duties(self.conversation)
         for duty in wanted:
             match duty:
@@ -271,10 +300,14 @@ class SimLane:
             task.cancelled = True
         listens = any(isinstance(duty, Listen) for duty in wanted)
         if not listens and "forward" not in self._tasks and self.chat:
-            self.chat.done, self.chat = True, None
+            self.chat.close()
+            self.chat = None
         asides = self.asides and self.conversation.phase is Phase.OPEN
         if asides or next_up(self.conversation, self.waiting.values()):
             self._ensure("forward", forward)
+        due = deadline(self.conversation)
+        wait = min(max(due - self.now(), 0.0) + 0.05, 3600.0) if due is not None else None
+        self.timer = None if wait is None else self.world.time.now + wait
 
     def _ensure(self, name: str, run: Callable[[SimLane], Steps[None]]) -> None:
         if name not in self._tasks:
@@ -284,6 +317,6 @@ class SimLane:
         if self.chat and self.chat.contact_id == contact_id:
             return
         if self.chat:
-            self.chat.done = True
+            self.chat.close()
         self.chat = SimChat(self, contact_id, [seen.id for seen in self.conversation.seen])
         self._extras.append(Task(self.chat.run()))

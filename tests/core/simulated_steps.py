@@ -1,16 +1,15 @@
-"""What the simulated relay is made of: generators, each `yield` of which is an await, where
-anything else can happen. A process that dies is one whose generators are not resumed any more."""
+"""What a simulated process is made of: generators, each `yield` of which is an await, where
+anything else can happen. One that dies is one whose generators are not resumed any more; what it
+sent is in the air all the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
-from bridge.core.events import Incoming, PostFailed, Wrote
-from bridge.core.model import Outgoing, Policy, Sent
-from bridge.core.ports import Intake
-from tests.core.simulated_platforms import WORD, Faults, SimConnect, SimSlack, SimStore
 
 T = TypeVar("T")
 Wait = Callable[[], bool] | None
@@ -18,68 +17,25 @@ Wait = Callable[[], bool] | None
 Steps = Generator[Wait, None, T]
 
 
-class World:
-    """What outlives a process, and what the checks want to know."""
+@dataclass
+class Time:
+    """True time, which nobody can read: clocks differ from it."""
 
-    def __init__(self, store: SimStore, policy: Policy) -> None:
-        self.faults = Faults()
-        self.connect = SimConnect(self.faults)
-        self.slack = SimSlack(self.faults)
-        self.store = store
-        self.policy = policy
-        self.root: Incoming | None = None
-        """What conversations.replies shows as the root."""
-        self.entered: set[str] = set()
-        """Messages that are or were in the lane."""
-        self.settled: set[str] = set()
-        """Messages that the store knows as sent."""
-        self.refused: set[str] = set()
-        """Messages of people who may not open, and replies to roots that opened nothing."""
-        self.unpostable: dict[str, Outgoing] = {}
-        """What Slack refused for good."""
-        self.gone = False
-        """Slack said that the place was gone."""
-        self.heard_before_leaving: dict[str, set[str]] = {}
-        """By contact: what was known of it when the customer was taken out."""
+    now: float
 
-    def accept(self, incoming: Incoming) -> Intake:
-        """Take an event in."""
-        intake = self.store.accept(incoming)
-        if intake is Intake.STORED and isinstance(incoming.event, Wrote):
-            self.entered.add(incoming.event.message.id)
-        return intake
 
-    def note_failure(self, event: PostFailed, owed: Iterable[Outgoing]) -> None:
-        """Slack refused a post for good."""
-        self.gone |= event.gone
-        self.unpostable |= {one.id: one for one in owed if event.gone or one.id in event.ids}
+class Until:
+    """Waits for a condition, but no longer than some seconds."""
 
-    def die(self) -> None:
-        """The process is gone, and what only it knew."""
-        self.connect.drop_sockets()
-        state = self.store.load().conversation
-        known = {seen.id for seen in (*state.seen, *state.past_seen)}
-        for heard in self.heard_before_leaving.values():
-            heard.intersection_update(known)
+    def __init__(
+        self, time: Time, seconds: float, condition: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._time = time
+        self._condition = condition
+        self.at = time.now + seconds
 
-    def leave(self, contact_id: str, seen: Iterable[str]) -> None:
-        """DisconnectParticipant."""
-        self.connect.contacts[contact_id].left = True
-        self.heard_before_leaving.setdefault(contact_id, set(seen))
-
-    def send(self, contact_id: str, text: str, token: str) -> Sent:
-        """SendMessage. No word may arrive twice, or after its message was settled."""
-        words = set(WORD.findall(text))
-        contact = self.connect.contacts[contact_id]
-        items = len(contact.items)
-        try:
-            return self.connect.send(contact_id, text, token)
-        finally:
-            if len(contact.items) > items:
-                there = contact.words()
-                assert all(there.count(word) == 1 for word in words), f"{words} twice: {there}"
-                late = {word for word in words if word[:-1] in self.settled}
-                assert not late, f"{late} after it was settled"
+    def __call__(self) -> bool:
+        return self._time.now >= self.at or self._condition()
 
 
 class Task:
@@ -94,6 +50,11 @@ class Task:
     def runnable(self) -> bool:
         return self.cancelled or self._until is None or self._until()
 
+    @property
+    def due(self) -> float | None:
+        """When it goes on by itself, where it only sleeps."""
+        return self._until.at if isinstance(self._until, Until) else None
+
     def step(self) -> bool:
         """Go on to the next await. False: it is over."""
         if self.cancelled:
@@ -105,13 +66,119 @@ class Task:
             return False
         return True
 
+    def close(self) -> None:
+        """Cancel it at once."""
+        self._steps.close()
 
-def insist(call: Callable[[], T], *, repeatable: bool = True) -> Steps[T]:
-    """`relay/deliver.insist`: the request is in the air before it happens, its answer after."""
-    while True:
-        yield None
+
+class Turns:
+    """A lock: first come, first served, as asyncio's is."""
+
+    def __init__(self) -> None:
+        self._turns: deque[object] = deque()
+
+    @property
+    def locked(self) -> bool:
+        return bool(self._turns)
+
+    def take(self) -> Steps[None]:
+        turn = object()
+        self._turns.append(turn)
         try:
-            answer = call()
+            while self._turns[0] is not turn:
+                yield lambda: self._turns[0] is turn
+        except GeneratorExit:
+            self._turns.remove(turn)
+            raise
+
+    def leave(self) -> None:
+        self._turns.popleft()
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Request(Generic[T]):
+    """A request in the air: it is carried out at some time, whoever waits for it or does not."""
+
+    key: object
+    """What it is about: the same in every try."""
+    act: Callable[[], T]
+    until: float
+    """How late that can be."""
+    outcome: list[T] = field(default_factory=list)
+    failure: Failure | None = None
+    done: bool = False
+    """There is an answer, or will be none."""
+
+    def lose_answer(self) -> None:
+        """Whoever waits for it hears nothing; it goes on all the same."""
+        self.done, self.failure = True, self.failure or Uncertain("request", "time-out")
+
+    def carry_out(self) -> None:
+        self.done = True
+        try:
+            self.outcome.append(self.act())
+        except Failure as failure:
+            self.failure = failure
+
+
+class Air:
+    """All requests that are in the air."""
+
+    LONGEST = 10.0
+    """Seconds: the relay's time-out of a request."""
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self.requests: list[Request[object]] = []
+
+    def call(self, key: object, act: Callable[[], T]) -> Steps[T]:
+        """Send a request and wait for what it comes to."""
+        request = Request(key, act, self._time.now + self.LONGEST)
+        self.requests.append(request)  # type: ignore[arg-type]  # only ever carried out from here
+        yield lambda: request.done
+        if request.failure:
+            raise request.failure
+        return request.outcome[0]
+
+    def carry_out(self, request: Request[object]) -> None:
+        """Let it arrive. What is refused for good is refused in every try."""
+        self.requests.remove(request)
+        request.carry_out()
+        if isinstance(request.failure, Rejected | Gone):
+            self.requests = [one for one in self.requests if one.key != request.key]
+
+    def pass_time(self, seconds: float) -> None:
+        """Nothing stays in the air for longer than it may."""
+        end = self._time.now + seconds
+        for request in sorted(self.requests, key=lambda one: one.until):
+            if request.until <= end and request in self.requests:
+                self._time.now = max(self._time.now, request.until)
+                self.carry_out(request)
+        self._time.now = max(self._time.now, end)
+
+
+def read(act: Callable[[], T]) -> Steps[T]:
+    """A request that changes nothing: what happens between its way and its answer."""
+    yield None
+    answer = act()
+    yield None
+    return answer
+
+
+def insist(
+    call: Callable[[], Steps[T]],
+    *,
+    repeatable: bool = True,
+    guard: Callable[[], None] = lambda: None,
+) -> Steps[T]:
+    """`relay/deliver.insist`."""
+    while True:
+        guard()
+        try:
+            answer = yield from call()
         except Failure as failure:
             yield None
             if isinstance(failure, Rejected | Gone):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ from bridge.core.outbox import batch
 from bridge.core.ports import Intake, PartId
 from bridge.core.text import cut
 from bridge.core.transcript import ASIDE, proof
-from tests.core.simulated_steps import Steps, Wait, World, insist
+from tests.core.simulated_steps import Air, Steps, Until, insist, read
 
 if TYPE_CHECKING:
     from tests.core.simulated_relay import SimChat, SimLane
@@ -57,6 +58,8 @@ NAMES = {"U1": "Alice", "U2": "Bob", "U9": "Mallory"}
 STRANGERS = ("U9",)
 ROOT_WAIT = 2.0
 ROOM = 20
+LOOK_DELAY = 5.0
+POST_TIMEOUT = Air.LONGEST
 _SMALLEST_LIMIT = 6
 
 Found = Mapping[PartId, str]
@@ -68,19 +71,18 @@ Found = Mapping[PartId, str]
 def start(lane: SimLane) -> Steps[None]:
     world = lane.world
     while opening := _wanted(lane):
-        yield _at(world, opening.not_before)
+        wait = min(opening.not_before - lane.now(), world.policy.rehydrate_seconds)
+        yield Until(world.time, wait)
         if not lane.conversation.request:
             yield from lane.conclude(Prepared(world.connect.compose(opening)))
         yield from _start(lane, lane.conversation.request)
 
 
-def _at(world: World, time: float) -> Wait:
-    return lambda: world.slack.now >= time
-
-
 def _start(lane: SimLane, request: str) -> Steps[None]:
     try:
-        contact = yield from insist(lambda: lane.world.connect.start(request))
+        contact = yield from insist(
+            lambda: lane.world.air.call(request, lambda: lane.world.connect.start(request))
+        )
     except Failure as failure:
         yield from lane.conclude(StartRefused(failure.code))
         return
@@ -97,7 +99,7 @@ def _wanted(lane: SimLane) -> Opening | None:
 
 
 def forward(lane: SimLane) -> Steps[None]:
-    while True:
+    while not lane.stopping:
         lane.changed = False
         if lane.conversation.phase is Phase.OPEN and lane.asides:
             yield from _aside(lane, lane.asides.popleft())
@@ -107,7 +109,7 @@ def forward(lane: SimLane) -> Steps[None]:
         if head is None:
             return
         if not (yield from _advance(lane, head)):
-            yield lambda: lane.changed
+            yield lambda: lane.changed or lane.stopping
 
 
 def _advance(lane: SimLane, head: Incoming | Wrote) -> Steps[bool]:
@@ -167,12 +169,11 @@ def _identify(lane: SimLane, effect: Identify, event: Event) -> Steps[Identified
 def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
     world = lane.world
     thread_ts = lane.conversation.id.thread_ts
-    until = world.slack.now + ROOT_WAIT
 
     def here() -> bool:
         return any(incoming.ts == thread_ts for incoming in lane.waiting.values())
 
-    yield lambda: here() or world.slack.now >= until
+    yield Until(world.time, ROOT_WAIT, here)
     if here():
         return None
     yield None
@@ -180,9 +181,9 @@ def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
     yield None
     if root is None:
         return NoRoot()
-    intake = world.accept(root)
+    accepted = world.accept(lane.me, root)
     yield None
-    if intake is not Intake.STORED and root.id not in lane.waiting:
+    if accepted.intake is not Intake.STORED and root.id not in lane.waiting:
         # It may be on its way to this lane: only the store knows what was decided on.
         yield None
         if root.id not in world.store.lane:
@@ -193,10 +194,11 @@ def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
 
 def _end(lane: SimLane) -> Steps[None]:
     if lane.chat:
-        chat = lane.chat
-        yield None
-        lane.world.leave(chat.contact_id, [seen.id for seen in lane.conversation.seen])
-        yield None
+        contact_id = lane.chat.contact_id
+        yield from lane.world.air.call(
+            f"end/{contact_id}",
+            lambda: lane.world.leave(contact_id, [seen.id for seen in lane.conversation.seen]),
+        )
 
 
 # --- send ----------------------------------------------------------------------------------------
@@ -249,8 +251,19 @@ def _parts(lane: SimLane, chat: SimChat, effect: SendToAgent) -> Steps[Sent | No
 def _one(lane: SimLane, chat: SimChat, progress: Progress, end: int) -> Steps[Sent]:
     text = progress.text[progress.offset : end].strip()
     token = f"{lane.conversation.generation}/{progress.message_id}/{progress.offset}-{end}"
+    return (yield from _send_message(lane, chat.contact_id, text, token, repeatable=False))
+
+
+def _send_message(
+    lane: SimLane, contact_id: str, text: str, token: str, *, repeatable: bool
+) -> Steps[Sent]:
+    world = lane.world
     return (
-        yield from insist(lambda: lane.world.send(chat.contact_id, text, token), repeatable=False)
+        yield from insist(
+            lambda: world.air.call(token, lambda: world.send(contact_id, text, token)),
+            repeatable=repeatable,
+            guard=lane.guard,
+        )
     )
 
 
@@ -264,8 +277,8 @@ def _as_sent(message: CustomerMessage, prefix: str) -> str:
 
 def _over(lane: SimLane, contact: Contact) -> Steps[None]:
     """A 403 waits for the chat.ended that is on its way."""
-    contact_id, connect = contact.contact_id, lane.world.connect
-    yield lambda: not lane.is_current(contact_id) or not connect.frames(contact_id)
+    chat, connect = lane.chat, lane.world.connect
+    yield lambda: not lane.is_current(contact.contact_id) or not (chat and connect.frames(chat))
     if lane.is_current(contact.contact_id):
         yield from lane.conclude(ContactOver(contact.contact_id))
     lane.changed = True
@@ -276,7 +289,7 @@ def _look(lane: SimLane) -> Steps[None]:
     if chat is None or contact is None:
         return
     try:
-        items = yield from insist(chat.catch_up)
+        items = yield from insist(lambda: read(chat.catch_up))
     except Gone:
         yield from _over(lane, contact)
         return
@@ -329,7 +342,7 @@ def _aside(lane: SimLane, effect: TellAgent) -> Steps[None]:
     if chat := lane.chat:
         token = f"aside/{effect.id}"
         try:
-            yield from insist(lambda: lane.world.send(chat.contact_id, ASIDE, token))
+            yield from _send_message(lane, chat.contact_id, ASIDE, token, repeatable=True)
         except Failure:
             return
 
@@ -340,7 +353,7 @@ def _aside(lane: SimLane, effect: TellAgent) -> Steps[None]:
 def back(lane: SimLane) -> Steps[None]:
     if lane.mark:
         yield from _resolve(lane)
-    while lane.conversation.owed:
+    while lane.conversation.owed and not lane.stopping:
         yield from _deliver(lane, lane.conversation.owed[0], {})
 
 
@@ -350,8 +363,10 @@ def _resolve(lane: SimLane) -> Steps[None]:
         return
     if chat := lane.chat:
         with suppress(Gone):
-            yield from insist(chat.catch_up)
-    found = yield from _look_at_thread(lane, mark.ids, mark.since)
+            yield from insist(lambda: read(chat.catch_up))
+    needed = POST_TIMEOUT + LOOK_DELAY
+    waited = lane.redis_now() - mark.at
+    found = yield from _look_at_thread(lane, mark.ids, mark.since, min(needed - waited, needed))
     whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
     begun = {part.id for part in found.keys() - whole.keys()}
     posts: dict[str, list[str]] = {}
@@ -368,9 +383,26 @@ def _resolve(lane: SimLane) -> Steps[None]:
     lane.mark = None
 
 
-def _look_at_thread(lane: SimLane, ids: Collection[str], since: str) -> Steps[Found]:
-    found = yield from insist(lambda: lane.world.slack.look(since))
-    return {part: ts for part, ts in found.items() if part.id in ids}
+def _look_at_thread(lane: SimLane, ids: Collection[str], since: str, wait: float) -> Steps[Found]:
+    """After `wait` seconds, and once more a little later if something is missing then."""
+    world = lane.world
+    found: Found = {}
+    for pause in (wait, LOOK_DELAY):
+        yield Until(world.time, pause)
+        found = yield from insist(lambda: read(lambda: world.slack.look(since)))
+        found = {part: ts for part, ts in found.items() if part.id in ids}
+        if _complete(lane, ids, found):
+            break
+    return found
+
+
+def _complete(lane: SimLane, ids: Collection[str], found: Found) -> bool:
+    owed = [outgoing for outgoing in lane.conversation.owed if outgoing.id in ids]
+    return all(
+        PartId(outgoing.id, part) in found
+        for outgoing in owed
+        for part in range(1, lane.world.slack.parts(outgoing) + 1)
+    )
 
 
 def _whole(id_: str, found: Found) -> bool:
@@ -405,8 +437,9 @@ def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]
 
 
 def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[Outgoing], str]]:
-    """The channel is always behind: whatever waits and may be joined is joined."""
-    world, conversation = lane.world, lane.conversation
+    """The channel is always behind: whatever waits and may be joined is joined. A post goes out soon
+    after its mark: whoever finds that knows how long to wait."""
+    world, since = lane.world, lane.conversation.last_post_ts
     joins = True
     while True:
         owed = lane.conversation.owed
@@ -414,15 +447,19 @@ def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[
         short = tuple(takewhile(lambda one: world.slack.parts(one) == 1, rest))
         load = batch(short, ROOM) if joins and short else (outgoing,)
         ids = tuple(one.id for one in load)
+        marked_at = world.time.now
         yield None
-        world.store.set_mark(ids, conversation.last_post_ts, world.slack.now)
+        world.store.set_mark(lane.me, ids, since)
         yield None
+        lane.guard()
+        if world.time.now - marked_at > LOOK_DELAY:
+            continue
         try:
-            ts = world.slack.post(load, part)
+            ts = yield from world.air.call((ids, part), partial(world.slack.post, load, part))
         except Failure as failure:
             yield None
             if isinstance(failure, Uncertain):
-                found = yield from _look_at_thread(lane, ids, conversation.last_post_ts)
+                found = yield from _look_at_thread(lane, ids, since, LOOK_DELAY)
                 there = [one for one in load if PartId(one.id, part) in found]
                 if there:
                     return there, max((found[PartId(o.id, part)] for o in there), key=ts_key)

@@ -1,0 +1,112 @@
+"""One conversation in Redis, and who may write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from bridge.core.errors import NotOwner
+from bridge.core.events import Incoming
+from bridge.core.model import Conversation, ConversationId, Mark, Place
+from bridge.core.ports import Accepted, Intake, Kept, Renewal
+
+LEASE = 30.0
+
+
+class SimStore:
+    """Every method is one script of `bridge/store/scripts`; `me` is the caller's incarnation."""
+
+    def __init__(self, conversation: ConversationId, time: Callable[[], float]) -> None:
+        self.id = conversation
+        self.ahead = 0.0
+        """How much Redis' clock is ahead: leases and marks live by it."""
+        self.state: Conversation | None = None
+        self.mark: Mark | None = None
+        self.lane: dict[str, Incoming] = {}
+        self.owner = ""
+        self.leases: dict[str, float] = {}
+        """Until when, by Redis' clock."""
+        self.published: list[tuple[str, Incoming]] = []
+        """Events on their way to the owner, and whom they were meant for."""
+        self._time = time
+        self._keys: set[str] = set()
+
+    def now(self) -> float:
+        return self._time() + self.ahead
+
+    # --- ownership -------------------------------------------------------------------------------
+
+    def alive(self, incarnation: str) -> bool:
+        return self.leases.get(incarnation, float("-inf")) > self.now()
+
+    def mine(self, me: str) -> bool:
+        return self.owner == me and self.alive(me)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to own it for."""
+        return bool(self.lane) or (self.state is not None and self.state.active)
+
+    def renew(self, me: str) -> Renewal:
+        held = self.alive(me)
+        self.leases[me] = self.now() + LEASE
+        told = bool(self.lane) and self.owner == me
+        return Renewal(held, self._places() if told else (), self.now())
+
+    def claim(self, me: str) -> tuple[Place, ...]:
+        ownerless = self.owner not in ("", me) and not self.alive(self.owner)
+        if not self.alive(me) or not ownerless:
+            return ()
+        self.owner = me if self.busy else ""
+        return self._places() if self.busy else ()
+
+    def release(self, me: str) -> None:
+        self.leases.pop(me, None)
+
+    def _places(self) -> tuple[Place, ...]:
+        return (self.id.place,)
+
+    def _check(self, me: str) -> None:
+        if not self.mine(me):
+            raise NotOwner(f"{me} writes, {self.owner} owns")
+
+    # --- the way of an event ---------------------------------------------------------------------
+
+    def accept(self, me: str, incoming: Incoming) -> Accepted:
+        if self._keys & set(incoming.keys):
+            self._keys |= set(incoming.keys)
+            return Accepted(Intake.REPEAT, self.mine(me))
+        if not incoming.opens and not self.lane and self.state is None:
+            return Accepted(Intake.STRANGER, self.mine(me))
+        self._keys |= set(incoming.keys)
+        self.lane[incoming.id] = incoming
+        if not self.alive(self.owner):
+            self.owner = me
+        elif self.owner != me:
+            self.published.append((self.owner, incoming))
+        return Accepted(Intake.STORED, self.mine(me))
+
+    def settle(
+        self, me: str, conversation: Conversation, done: Sequence[str], *, unmark: bool
+    ) -> None:
+        self._check(me)
+        self.state = conversation
+        self._remove(done)
+        if unmark:
+            self.mark = None
+
+    def set_mark(self, me: str, ids: Collection[str], since: str) -> None:
+        self._check(me)
+        self.mark = Mark(tuple(ids), self.now(), since)
+
+    def forget(self, me: str, done: Sequence[str]) -> None:
+        self._check(me)
+        self._remove(done)
+        if not self.lane:
+            self.state, self.mark = None, None
+
+    def _remove(self, done: Sequence[str]) -> None:
+        for event_id in done:
+            self.lane.pop(event_id, None)
+
+    def load(self) -> Kept:
+        return Kept(self.state or Conversation(self.id), self.mark, tuple(self.lane.values()))
