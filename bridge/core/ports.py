@@ -213,10 +213,12 @@ class Intake(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`mine`: this replica owns the place, and is to work the event itself."""
+    """`mine`: this replica owns the place, and is to work the event itself. `taken`: the place
+    became ours by this event, so whatever we remember of it is out of date."""
 
     intake: Intake
     mine: bool
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -68,6 +68,8 @@ class Worker:
         self._renewing = asyncio.Lock()
         self._lapsed = False
         """Our lease had lapsed when it was last renewed."""
+        self._lapses = 0
+        """How often that was so."""
         self._doubtful: set[Place] = set()
         """Places that a lapse of our lease may have cost us, or not."""
         self._patient_until = float("-inf")
@@ -99,6 +101,8 @@ class Worker:
             metrics.EVENTS.labels(kind, "failed").inc()
             raise
         metrics.EVENTS.labels(kind, str(accepted.intake)).inc()
+        if accepted.taken and not self._stopping:
+            self._take_over(incoming.conversation.place)
         if accepted.mine and accepted.intake is Intake.STORED:
             self._hand_over(incoming)
         elif accepted.intake is Intake.STORED and not self._lease.held:
@@ -130,18 +134,32 @@ class Worker:
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
-            if conversation in self._early:
-                self._take_up(
-                    await store_insist(lambda: self._store.load(conversation), self._kit.clock)
-                )
+            if self._early.pop(conversation, None):
+
+                async def read() -> Sequence[Kept]:
+                    return [await self._store.load(conversation)]
+
+                await self._read(conversation.place, read)
         self._drop_idle()
 
     async def _load_place(self, place: Place) -> None:
         async with self._loading:
             self._being_loaded.discard(place)
-            for kept in await store_insist(lambda: self._store.load_place(place), self._kit.clock):
-                self._take_up(kept)
+            for conversation in [one for one in self._early if one.place == place]:
+                # What was handed over by now is in what is read, or settled by somebody else.
+                del self._early[conversation]
+            await self._read(place, lambda: self._store.load_place(place))
         self._drop_idle()
+
+    async def _read(self, place: Place, read: Callable[[], Awaitable[Sequence[Kept]]]) -> None:
+        lapses = self._lapses
+        found = await store_insist(read, self._kit.clock)
+        if lapses != self._lapses or not self._lease.held:
+            # A process that stood still meanwhile may have read what is out of date by now.
+            self._doubtful.add(place)
+            return
+        for kept in found:
+            self._take_up(kept)
 
     def _take_up(self, kept: Kept) -> None:
         """Make the lane of what was read, or add the events that it has not heard of."""
@@ -193,12 +211,29 @@ class Worker:
         log.warning("place_lost", place=str(place))
         self._places.discard(place)
         self._doubtful.add(place)
+        self._forget(place)
+
+    def _take_over(self, place: Place) -> None:
+        """It was another replica's until now: what is remembered of it is out of date."""
+        lanes = self._lanes_of(place)
+        for lane in lanes:
+            self._spawn(lane.abandon())
+        if lanes:
+            self._forget(place)
+        self._take_place(place)
+
+    def _forget(self, place: Place) -> None:
+        # Whoever waits to load it would find the lanes still there.
+        self._being_loaded.discard(place)
         self._spawn(self._let_go(place))
+
+    def _lanes_of(self, place: Place) -> list[Lane]:
+        return [lane for lane in self.lanes.values() if lane.conversation.id.place == place]
 
     async def _let_go(self, place: Place) -> None:
         # What they have in the air ends before anybody reads the place again.
         async with self._loading:
-            lanes = [one for one in self.lanes.values() if one.conversation.id.place == place]
+            lanes = self._lanes_of(place)
             for lane in lanes:
                 del self.lanes[lane.conversation.id]
             await asyncio.gather(*(lane.abandon() for lane in lanes))
@@ -260,6 +295,7 @@ class Worker:
         for place in renewal.pending:
             self._take_place(place)
         if lapsed:
+            self._lapses += 1
             self._patient_until = sent_at + self._lease.seconds
         if lapsed or self._lapsed:
             # Twice: of what the lapse cost us, some may be noticed only now.
@@ -344,7 +380,7 @@ class Worker:
                 return
             metrics.PLACES_CLAIMED.inc(len(claimed))
             for place in claimed:
-                self._take_place(place)
+                self._take_over(place)
             if len(claimed) < _CLAIMED_AT_ONCE:
                 return
 

@@ -172,7 +172,7 @@ class RedisStore:
 
     async def accept(self, incoming: Incoming) -> Accepted:
         """See `ports.Store`. After StoreAway the event may be stored all the same."""
-        intake, mine = await self._accept(
+        intake, mine, taken = await self._accept(
             str(incoming.conversation.place),
             str(incoming.conversation),
             incoming.id,
@@ -181,7 +181,7 @@ class RedisStore:
             self._seen_ms,
             *incoming.keys,
         )
-        return Accepted(Intake(intake.decode()), mine == 1)
+        return Accepted(Intake(intake.decode()), mine == 1, taken == 1)
 
     async def settle(
         self,

@@ -81,9 +81,14 @@ class Turns:
     def locked(self) -> bool:
         return bool(self._turns)
 
-    def take(self) -> Steps[None]:
+    def ask(self) -> object:
+        """Stand in line. (asyncio begins tasks in the order in which they were made.)"""
         turn = object()
         self._turns.append(turn)
+        return turn
+
+    def take(self, turn: object = None) -> Steps[None]:
+        turn = turn or self.ask()
         try:
             while self._turns[0] is not turn:
                 yield lambda: self._turns[0] is turn

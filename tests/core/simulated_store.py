@@ -36,7 +36,10 @@ class SimStore:
     # --- ownership -------------------------------------------------------------------------------
 
     def alive(self, incarnation: str) -> bool:
-        return self.leases.get(incarnation, float("-inf")) > self.now()
+        if self.leases.get(incarnation, float("-inf")) <= self.now():
+            # Gone for good: a clock that goes back brings no key back.
+            self.leases.pop(incarnation, None)
+        return incarnation in self.leases
 
     def mine(self, me: str) -> bool:
         return self.owner == me and self.alive(me)
@@ -74,16 +77,17 @@ class SimStore:
     def accept(self, me: str, incoming: Incoming) -> Accepted:
         if self._keys & set(incoming.keys):
             self._keys |= set(incoming.keys)
-            return Accepted(Intake.REPEAT, self.mine(me))
+            return Accepted(Intake.REPEAT, self.mine(me), taken=False)
         if not incoming.opens and not self.lane and self.state is None:
-            return Accepted(Intake.STRANGER, self.mine(me))
+            return Accepted(Intake.STRANGER, self.mine(me), taken=False)
         self._keys |= set(incoming.keys)
         self.lane[incoming.id] = incoming
-        if not self.alive(self.owner):
+        taken = self.owner != me and not self.alive(self.owner)
+        if taken:
             self.owner = me
         elif self.owner != me:
             self.published.append((self.owner, incoming))
-        return Accepted(Intake.STORED, self.mine(me))
+        return Accepted(Intake.STORED, self.mine(me), taken)
 
     def settle(
         self, me: str, conversation: Conversation, done: Sequence[str], *, unmark: bool

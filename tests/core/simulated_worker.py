@@ -47,6 +47,7 @@ class SimReplica:
         self.lane: SimLane | None = None
         self._owns = False
         self._lapsed = False
+        self._lapses = 0
         self._doubtful = False
         self._patient_until = float("-inf")
         self._being_loaded = False
@@ -113,6 +114,8 @@ class SimReplica:
         yield None
         accepted = self.world.accept(self.name, incoming)
         yield None
+        if accepted.taken:
+            self._take_over()
         if accepted.mine and accepted.intake is Intake.STORED:
             self.hand_over(incoming)
         elif accepted.intake is Intake.STORED and not self.lease.held:
@@ -126,38 +129,42 @@ class SimReplica:
             self.lane.add(incoming)
         else:
             self._early.append(incoming)
-            self._spawn(self._load())
+            self._spawn(self._load(self._loading.ask()))
         if not self._owns:
             self._take_place()
 
-    def _load(self) -> Steps[None]:
-        yield from self._loading.take()
+    def _load(self, turn: object) -> Steps[None]:
+        yield from self._loading.take(turn)
         try:
             if self._early:
-                kept = yield from self._read()
-                self._take_up(kept)
+                yield from self._read(whole_place=False)
         finally:
             self._loading.leave()
         self._drop_idle()
 
-    def _load_place(self) -> Steps[None]:
-        yield from self._loading.take()
+    def _load_place(self, turn: object) -> Steps[None]:
+        yield from self._loading.take(turn)
         try:
             self._being_loaded = False
-            yield None
-            kept = self.world.store.load() if self.world.store.busy else None
-            yield None
-            if kept:
-                self._take_up(kept)
+            yield from self._read(whole_place=True)
         finally:
             self._loading.leave()
         self._drop_idle()
 
-    def _read(self) -> Steps[Kept]:
+    def _read(self, *, whole_place: bool) -> Steps[None]:
+        """What came before is in what is read, or settled; what comes meanwhile may not be."""
+        early, self._early = self._early, []
+        lapses = self._lapses
         yield None
-        kept = self.world.store.load()
+        busy = self.world.store.busy or not whole_place
+        kept = self.world.store.load() if busy else None
         yield None
-        return kept
+        if lapses != self._lapses or not self.lease.held:
+            # It may be out of date, and somebody else's.
+            self._early = [*early, *self._early]
+            self._doubtful = True
+        elif kept:
+            self._take_up(kept)
 
     def _take_up(self, kept: Kept) -> None:
         events = [*kept.lane, *self._early]
@@ -178,10 +185,18 @@ class SimReplica:
         """A write was refused."""
         self._owns = False
         self._doubtful = True
-        self._spawn(self._let_go())
+        self._being_loaded = False
+        self._spawn(self._let_go(self._loading.ask()))
 
-    def _let_go(self) -> Steps[None]:
-        yield from self._loading.take()
+    def _take_over(self) -> None:
+        """The place was somebody else's: what is remembered of it is out of date."""
+        if self.lane:
+            self.lane.abandon()
+        self._being_loaded = False
+        self._spawn(self._let_go(self._loading.ask()))
+
+    def _let_go(self, turn: object) -> Steps[None]:
+        yield from self._loading.take(turn)
         try:
             lane, self.lane = self.lane, None
             if lane:
@@ -207,6 +222,7 @@ class SimReplica:
         if renewal.pending:
             self._take_place()
         if lapsed:
+            self._lapses += 1
             self._patient_until = sent_at + LEASE
         if (lapsed or self._lapsed) and self._doubtful:
             self._take_place()
@@ -215,6 +231,12 @@ class SimReplica:
         if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True
             self._spawn(self._claim())
+
+    def finish(self) -> None:
+        """Let Redis answer whatever was asked."""
+        for _ in range(100):
+            for task in [one for one in self._tasks if one.runnable and one is not self.keeping]:
+                self._stepping(task)()
 
     @property
     def leads(self) -> bool:
@@ -232,6 +254,7 @@ class SimReplica:
         claimed = self.world.store.claim(self.name)
         yield None
         if claimed:
+            self._take_over()
             self._take_place()
         self._claiming = False
 
@@ -239,7 +262,7 @@ class SimReplica:
         self._owns = True
         if not self._being_loaded:
             self._being_loaded = True
-            self._spawn(self._load_place())
+            self._spawn(self._load_place(self._loading.ask()))
 
     # --- the end ---------------------------------------------------------------------------------
 

@@ -282,8 +282,12 @@ class Machine(RuleBasedStateMachine):
         self._go_on(then)
 
     def _pass(self, seconds: float, frozen: tuple[int, ...] = ()) -> None:
+        while seconds > Air.LONGEST and self.world.store.published:
+            self._publish(0)
         awake = [one for index, one in enumerate(self.replicas) if index not in frozen]
         leading = [one for one in awake if one.leads]
+        for replica in leading if seconds > Air.LONGEST else ():
+            replica.finish()
         self.world.air.pass_time(seconds)
         for replica in leading:
             replica.renewed_all_along()
@@ -293,7 +297,7 @@ class Machine(RuleBasedStateMachine):
         self.clocks[index].ahead += seconds
         self._go_on(then)
 
-    @rule(seconds=st.sampled_from([-3600.0, -20.0, 20.0, 3600.0]), then=works)
+    @rule(seconds=st.sampled_from([-200.0, -20.0, 20.0, 3600.0]), then=works)
     def the_clock_of_redis_jumps(self, seconds: float, then: Work) -> None:
         """Forwards it makes a mark look old, and the look at the thread too early: the one thing
         that is not promised."""

@@ -77,7 +77,8 @@ local function put_in_lane(place, conversation, id, record)
   redis.call('ZADD', waiting, 'NX', now(), place)
 end
 
--- Whoever owns the place is told of an event for it; without a living owner it becomes ours.
+-- Whoever owns the place is told of an event for it; without a living owner it becomes ours. Returns
+-- whether it was not ours before.
 local function tell_owner(place, record)
   local owner = owner_of(place)
   if alive(owner) then
@@ -92,7 +93,9 @@ local function tell_owner(place, record)
   else
     -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
     take(place, owner)
+    return owner ~= me
   end
+  return false
 end
 
 local parked = ARGV[1] .. ':parked' -- hash: id -> sealed entry
