@@ -185,13 +185,16 @@ class SimReplica:
         """A write was refused."""
         self._owns = False
         self._doubtful = True
-        self._being_loaded = False
-        self._spawn(self._let_go(self._loading.ask()))
+        self._forget()
 
     def _take_over(self) -> None:
         """The place was somebody else's: what is remembered of it is out of date."""
         if self.lane:
             self.lane.abandon()
+            self._forget()
+        self._take_place()
+
+    def _forget(self) -> None:
         self._being_loaded = False
         self._spawn(self._let_go(self._loading.ask()))
 
@@ -255,7 +258,6 @@ class SimReplica:
         yield None
         if claimed:
             self._take_over()
-            self._take_place()
         self._claiming = False
 
     def _take_place(self) -> None:

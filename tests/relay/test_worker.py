@@ -434,3 +434,63 @@ async def test_stopping_without_redis_ends_all_the_same(world: World) -> None:
     replica.lifeline.redis = Redis.AWAY
     await asyncio.wait_for(replica.stop(grace=5.0), 10.0)
     assert not replica.worker.lanes
+
+
+async def test_what_was_remembered_of_a_place_that_comes_back_is_out_of_date(world: World) -> None:
+    """A post that waits out a 429 while the place goes to another replica and returns."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", Temporary("chat.postMessage", "ratelimited", 400.0))
+    world.connect.says("one")
+    await world.clock.sleep(1.0)
+    first.lifeline.redis = Redis.AWAY
+    second = await world.replica()
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    first.lifeline.redis = Redis.UP
+    await world.clock.sleep(2 * LEASE)
+    await second.stop()
+    await world.clock.sleep(500.0)
+    assert world.customer.words(id_) == ["one"]
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert world.customer.words(id_) == ["one", "two"]
+
+
+async def test_an_event_that_brings_a_place_back_finds_nothing_out_of_date(world: World) -> None:
+    """The same, but nobody claimed it before the event came."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.next("post", Temporary("chat.postMessage", "ratelimited", 400.0))
+    world.connect.says("one")
+    await world.clock.sleep(1.0)
+    first.lifeline.redis = Redis.AWAY
+    second = await world.replica()
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    await second.stop()
+    first.lifeline.redis = Redis.UP
+    await first.worker.accept(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
+    await world.clock.sleep(500.0)
+    assert world.customer.words(id_) == ["one"]
+
+
+async def test_an_event_that_another_settled_is_not_worked_again(world: World) -> None:
+    """It reaches the new owner late, before that has read the lane: Connect may have forgotten its
+    token by then."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    late = world.customer.replies(id_, "there")
+    await world.deliver(late)
+    await until(lambda: world.connect.hears("there"))
+    await world.settled(id_)
+    await replica.stop()
+    world.connect.forget_tokens()
+    second = await world.replica()
+    async with second.worker._loading:
+        await until(lambda: id_.place in second.worker._places)
+        second.worker._hand_over(late)
+    await world.deliver(world.customer.replies(id_, "once more"))
+    await until(lambda: world.connect.hears("once more"))
+    assert world.connect.heard() == ["hello", "there", "once more"]

@@ -30,6 +30,7 @@ from tests.store.support import (
 )
 
 MINE = Accepted(Intake.STORED, mine=True)
+TAKEN = Accepted(Intake.STORED, mine=True, taken=True)
 THEIRS = Accepted(Intake.STORED, mine=False)
 
 
@@ -60,7 +61,7 @@ async def expire(backend: Backend, incarnation: str) -> None:
 
 async def test_an_event_is_stored_once_and_found_in_its_lane(store: RedisStore) -> None:
     event = wrote(thread())
-    assert await store.accept(event) == MINE
+    assert await store.accept(event) == TAKEN
     assert await store.accept(event) == Accepted(Intake.REPEAT, mine=True)
     kept = await store.load(thread())
     assert kept.lane == (event,)
@@ -82,7 +83,7 @@ async def test_buttons_come_back_as_what_they_were(
 async def test_every_key_alone_tells_a_repeat_and_a_repeat_teaches_its_other_keys(
     store: RedisStore,
 ) -> None:
-    assert await store.accept(wrote(thread(), 1, keys=("a", "b"))) == MINE
+    assert await store.accept(wrote(thread(), 1, keys=("a", "b"))) == TAKEN
     for keys in (("b", "c"), ("c", "d"), ("a",), ("d",)):
         answer = await store.accept(wrote(thread(), 2, keys=keys))
         assert answer.intake is Intake.REPEAT
@@ -103,7 +104,7 @@ async def test_a_stranger_leaves_no_trace(backend: Backend, store: RedisStore) -
     answer = await store.accept(wrote(thread(), opens=False))
     assert answer == Accepted(Intake.STRANGER, mine=False)
     assert sorted(await client.keys("*")) == before
-    assert await store.accept(wrote(thread(), opens=True)) == MINE
+    assert await store.accept(wrote(thread(), opens=True)) == TAKEN
 
 
 async def test_what_opens_nothing_joins_a_waiting_lane_or_a_known_conversation(
@@ -121,7 +122,7 @@ async def test_the_first_to_accept_owns_the_place_and_hears_what_others_accept(
     backend: Backend,
 ) -> None:
     one, two = await backend.replica("one"), await backend.replica("two")
-    assert await one.accept(wrote(thread(), 1)) == MINE
+    assert await one.accept(wrote(thread(), 1)) == TAKEN
     arrival = await next_arrival(backend, one, "one")
     event = wrote(thread(ts="1700000099.000100"), 2, text="from the other")
     assert await two.accept(event) == THEIRS
@@ -144,7 +145,7 @@ async def test_accepting_takes_a_place_from_an_owner_whose_lease_expired(backend
     one, two = await backend.replica("one"), await backend.replica("two")
     await one.accept(wrote(thread(), 1))
     await expire(backend, "one")
-    assert await two.accept(wrote(thread(), 2)) == MINE
+    assert await two.accept(wrote(thread(), 2)) == TAKEN
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(), Phase.OPEN))
     await one.renew()
@@ -158,7 +159,7 @@ async def test_without_a_lease_an_event_is_stored_but_the_place_is_nobodys(
     backend: Backend,
 ) -> None:
     one, two = backend.store("one"), await backend.replica("two")
-    assert await one.accept(wrote(thread())) == THEIRS
+    assert await one.accept(wrote(thread())) == replace(THEIRS, taken=True)
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(), Phase.OPEN))
     assert (await two.renew()).vacant
@@ -171,8 +172,8 @@ async def test_two_bridges_can_share_a_redis(backend: Backend) -> None:
     other = backend.store("one", prefix="u")
     await one.renew()
     await other.renew()
-    assert await one.accept(wrote(thread())) == MINE
-    assert await other.accept(wrote(thread())) == MINE
+    assert await one.accept(wrote(thread())) == TAKEN
+    assert await other.accept(wrote(thread())) == TAKEN
     assert await other.claim(10) == []
 
 
@@ -393,7 +394,7 @@ async def test_renewal_lets_go_of_places_where_nothing_waits_or_lives(backend: B
         str(place("C2")).encode(),
         str(place("C3")).encode(),
     }
-    assert await two.accept(wrote(thread("C1"), 3)) == MINE
+    assert await two.accept(wrote(thread("C1"), 3)) == TAKEN
     assert await two.accept(wrote(thread("C2"), 3)) == THEIRS
     await one.renew([place("C1")])
     await two.settle(Conversation(thread("C1"), Phase.OPEN))
@@ -477,7 +478,7 @@ async def test_an_event_takes_a_place_that_was_given_back(backend: Backend) -> N
     leaving, other = await backend.replica("leaving"), await backend.replica("other")
     await leaving.accept(wrote(thread(), 1))
     await leaving.vacate([place()])
-    assert await other.accept(wrote(thread(), 2)) == MINE
+    assert await other.accept(wrote(thread(), 2)) == TAKEN
     assert await other.claim(10) == []
 
 
@@ -508,7 +509,7 @@ async def test_an_idle_place_is_not_claimed_and_opens_again_by_an_event(backend:
     await dead.release()
     assert await one.claim(10) == []
     assert await backend.client().exists(f"t:place:{place()}") == 0
-    assert await one.accept(wrote(thread(), 2, opens=False)) == MINE
+    assert await one.accept(wrote(thread(), 2, opens=False)) == TAKEN
 
 
 async def test_a_released_replica_writes_no_more(store: RedisStore) -> None:
@@ -574,7 +575,7 @@ async def test_scripts_are_loaded_again_where_redis_forgot_them(
     event = wrote(thread())
     client = backend.client()
     await client.script_flush()
-    assert await store.accept(event) == MINE
+    assert await store.accept(event) == TAKEN
     await client.script_flush()
     await store.settle(Conversation(thread(), Phase.OPEN), [event.id])
     assert (await store.load(thread())).lane == ()

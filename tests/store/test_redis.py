@@ -116,7 +116,7 @@ async def test_out_of_memory_stores_nothing_and_the_repeat_is_stored(backend: Ba
         await store.accept(event)
     await client.config_set("maxmemory", "0")
     assert (await store.load(thread())).lane == ()
-    assert await store.accept(event) == Accepted(Intake.STORED, mine=True)
+    assert await store.accept(event) == Accepted(Intake.STORED, mine=True, taken=True)
 
     await client.config_set("maxmemory", "1")
     with pytest.raises(StoreAway, match="out of memory"):
