@@ -487,8 +487,11 @@ async def test_an_event_that_another_settled_is_not_worked_again(world: World) -
     await world.settled(id_)
     await replica.stop()
     world.connect.forget_tokens()
-    second = await world.replica()
+    starting = asyncio.create_task(world.replica())
+    await asyncio.sleep(0)
+    second = world.replicas[-1]
     async with second.worker._loading:
+        await starting
         await until(lambda: id_.place in second.worker._places)
         second.worker._hand_over(late)
     await world.deliver(world.customer.replies(id_, "once more"))
