@@ -281,9 +281,11 @@ async def _look(lane: Lane, mark: Mark) -> Found:
     """Our posts in the thread that carry what the mark names. Looks when nothing of the marked try
     can be in the air any more, and once more a little later if something is missing then."""
     kit, timing = lane.kit, lane.kit.timing
-    due = mark.at + timing.post_timeout + timing.look_delay
+    longest = timing.post_timeout + timing.look_delay
+    # Where Redis' clock was set back the mark seems to come from the future.
+    wait = min(max(mark.at + longest - kit.redis_now(), 0.0), longest)
     found: Found = {}
-    for pause in (max(due - kit.redis_now(), 0.0), timing.look_delay):
+    for pause in (wait, timing.look_delay):
         await kit.clock.sleep(pause)
         found = await insist(
             lambda: kit.customer.look(lane.conversation.id, mark.since), "slack", kit.clock

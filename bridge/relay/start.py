@@ -46,7 +46,8 @@ def _wanted(lane: Lane) -> Opening | None:
 
 
 async def _wait_for_transcript(lane: Lane, opening: Opening) -> None:
-    wait = opening.not_before - lane.kit.clock.now()
+    # No longer than it was to be when the chat ended: the wall clock may have been set back since.
+    wait = min(opening.not_before - lane.kit.clock.now(), lane.kit.policy.rehydrate_seconds)
     if wait > 0:
         await lane.kit.clock.sleep(wait)
 

@@ -98,9 +98,10 @@ class SimStore:
         if unmark:
             self.mark = None
 
-    def set_mark(self, me: str, ids: Collection[str], since: str) -> None:
+    def set_mark(self, me: str, ids: Collection[str], since: str) -> Mark:
         self._check(me)
         self.mark = Mark(tuple(ids), self.now(), since)
+        return self.mark
 
     def forget(self, me: str, done: Sequence[str]) -> None:
         self._check(me)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -38,6 +38,7 @@ from bridge.core.model import (
     Contact,
     CustomerMessage,
     Item,
+    Mark,
     Opening,
     Outgoing,
     Phase,
@@ -353,22 +354,18 @@ def _aside(lane: SimLane, effect: TellAgent) -> Steps[None]:
 
 
 def back(lane: SimLane) -> Steps[None]:
-    if lane.mark:
-        yield from _resolve(lane)
     while lane.conversation.owed and not lane.stopping:
-        yield from _deliver(lane, lane.conversation.owed[0], {})
+        if lane.mark:
+            yield from _resolve(lane, lane.mark)
+        else:
+            yield from _deliver(lane, lane.conversation.owed[0], {})
 
 
-def _resolve(lane: SimLane) -> Steps[None]:
-    mark = lane.mark
-    if mark is None:
-        return
+def _resolve(lane: SimLane, mark: Mark) -> Steps[None]:
     if chat := lane.chat:
         with suppress(Gone):
             yield from insist(lambda: read(chat.catch_up))
-    needed = POST_TIMEOUT + LOOK_DELAY
-    waited = lane.redis_now() - mark.at
-    found = yield from _look_at_thread(lane, mark.ids, mark.since, min(needed - waited, needed))
+    found = yield from _look_at_thread(lane, mark)
     whole = {part: ts for part, ts in found.items() if _whole(part.id, found)}
     begun = {part.id for part in found.keys() - whole.keys()}
     posts: dict[str, list[str]] = {}
@@ -385,26 +382,19 @@ def _resolve(lane: SimLane) -> Steps[None]:
     lane.mark = None
 
 
-def _look_at_thread(lane: SimLane, ids: Collection[str], since: str, wait: float) -> Steps[Found]:
-    """After `wait` seconds, and once more a little later if something is missing then."""
+def _look_at_thread(lane: SimLane, mark: Mark) -> Steps[Found]:
+    """When nothing of the marked try can be in the air any more, and once more a little later if
+    something is missing then."""
     world = lane.world
+    longest = POST_TIMEOUT + LOOK_DELAY
     found: Found = {}
-    for pause in (wait, LOOK_DELAY):
+    for pause in (min(mark.at + longest - lane.redis_now(), longest), LOOK_DELAY):
         yield Until(world.time, pause)
-        found = yield from insist(lambda: read(lambda: world.slack.look(since)))
-        found = {part: ts for part, ts in found.items() if part.id in ids}
-        if _complete(lane, ids, found):
+        found = yield from insist(lambda: read(lambda: world.slack.look(mark.since)))
+        found = {part: ts for part, ts in found.items() if part.id in mark.ids}
+        if all(_whole(one, found) for one in mark.ids):
             break
     return found
-
-
-def _complete(lane: SimLane, ids: Collection[str], found: Found) -> bool:
-    owed = [outgoing for outgoing in lane.conversation.owed if outgoing.id in ids]
-    return all(
-        PartId(outgoing.id, part) in found
-        for outgoing in owed
-        for part in range(1, lane.world.slack.parts(outgoing) + 1)
-    )
 
 
 def _whole(id_: str, found: Found) -> bool:
@@ -441,7 +431,7 @@ def _give_up(lane: SimLane, outgoing: Outgoing, failure: Failure) -> Steps[None]
 def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[Outgoing], str]]:
     """The channel is always behind: whatever waits and may be joined is joined. A post goes out soon
     after its mark: whoever finds that knows how long to wait."""
-    world, since = lane.world, lane.conversation.last_post_ts
+    world = lane.world
     joins = True
     while True:
         owed = lane.conversation.owed
@@ -450,18 +440,20 @@ def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[
         load = batch(short, ROOM) if joins and short else (outgoing,)
         ids = tuple(one.id for one in load)
         marked_at = world.time.now
+        since = lane.mark.since if lane.mark else lane.conversation.last_post_ts
         yield None
-        world.store.set_mark(lane.me, ids, since)
+        mark = world.store.set_mark(lane.me, ids, since)
         yield None
+        lane.mark = mark
         lane.guard()
-        if world.time.now - marked_at > LOOK_DELAY:
+        if world.time.now - marked_at > POST_TIMEOUT:
             continue
         try:
             ts = yield from world.air.call((ids, part), partial(world.slack.post, load, part))
         except Failure as failure:
             yield None
             if isinstance(failure, Uncertain):
-                found = yield from _look_at_thread(lane, ids, since, LOOK_DELAY)
+                found = yield from _look_at_thread(lane, mark)
                 there = [one for one in load if PartId(one.id, part) in found]
                 if there:
                     return there, max((found[PartId(o.id, part)] for o in there), key=ts_key)
