@@ -58,6 +58,8 @@ class Machine(RuleBasedStateMachine):
 
     world: World
     replicas: list[SimReplica]
+    failed = False
+    """A promise was broken already."""
 
     @initialize(
         flat=st.sampled_from([False, False, True]),
@@ -319,7 +321,14 @@ class Machine(RuleBasedStateMachine):
                 self.world.connect.frame_arrives(0)
         for pick in picks * times:
             if steps := self._runnable():
-                steps[pick % len(steps)]()
+                self._step(steps[pick % len(steps)])
+
+    def _step(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except AssertionError:
+            self.failed = True
+            raise
 
     def _runnable(self) -> list[Callable[[], None]]:
         air = self.world.air
@@ -329,7 +338,7 @@ class Machine(RuleBasedStateMachine):
     # --- the promises ----------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "world") or self.failed:
             return
         self._settle_down()
         self.world.faults.clear()
@@ -347,7 +356,7 @@ class Machine(RuleBasedStateMachine):
         """Let everything happen that is due, but the erasure of what is held."""
         for _ in range(20_000):
             if steps := self._runnable():
-                steps[0]()
+                self._step(steps[0])
             elif self.world.connect.in_flight:
                 self.world.connect.frame_arrives(0)
             elif self.world.store.published:

@@ -439,3 +439,17 @@ async def test_what_lands_late_in_a_chat_that_ended_is_known_when_it_is_continue
     world.connect.says("two")
     await until(lambda: world.customer.reads(id_, "two"))
     assert world.customer.words(id_) == ["one", "two"]
+
+
+async def test_a_redis_whose_clock_is_set_back_does_not_put_off_a_look(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 18.0
+    world.customer.faults.next("post", Uncertain("chat.postMessage", "time-out"), after=True)
+    world.connect.says("one")
+    await world.clock.sleep(5.0)
+    world.redis_clock.ahead = -3600.0
+    await world.clock.sleep(60.0)
+    kept = await world.settled(id_)
+    assert (kept.mark, world.customer.words(id_)) == (None, ["one"])
+    assert world.clock.boottime() < 120.0

@@ -261,3 +261,13 @@ async def test_a_transcript_that_connect_will_not_continue_is_left_behind(world:
     await until(lambda: world.connect.hears("more"))
     assert not any(item.past for item in world.connect.contacts[-1].items)
     assert NoticeKind.FAILED not in world.customer.notices(id_)
+
+
+async def test_a_clock_that_is_set_back_does_not_put_off_the_next_chat(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await until(lambda: NoticeKind.ENDED in world.customer.notices(id_))
+    world.clock.ahead = -3600.0
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: len(world.connect.contacts) == 2, 60.0)

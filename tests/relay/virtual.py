@@ -51,8 +51,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class FakeClock:
     """`ports.Clock` on a VirtualLoop: boottime is zero at the beginning of the test."""
 
+    ahead = 0.0
+    """How many seconds it was set forward, or back."""
+
     def now(self) -> float:
-        return EPOCH + self.boottime()
+        return EPOCH + self.boottime() + self.ahead
 
     def boottime(self) -> float:
         return asyncio.get_running_loop().time()

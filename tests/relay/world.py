@@ -85,11 +85,13 @@ class Replica:
 class World:
     """Slack, Connect, Redis, and the replicas in the order of their births."""
 
-    def __init__(self, clock: FakeClock, backend: Backend) -> None:
-        self.clock = clock
+    def __init__(self, backend: Backend, redis_clock: FakeClock) -> None:
+        self.clock = FakeClock()
+        """The replicas' own; every other party has another one."""
+        self.redis_clock = redis_clock
         self.backend = backend
-        self.customer = FakeCustomer(clock)
-        self.connect = FakeConnect(clock)
+        self.customer = FakeCustomer(FakeClock())
+        self.connect = FakeConnect(FakeClock())
         self.replicas: list[Replica] = []
         self.places = 1000
         """How many a new replica may own."""
@@ -157,10 +159,10 @@ class World:
 
 @asynccontextmanager
 async def a_world() -> AsyncIterator[World]:
-    clock = FakeClock()
-    with redis_lives_by(clock):
+    redis_clock = FakeClock()
+    with redis_lives_by(redis_clock):
         async with fake_backend() as backend:
-            world = World(clock, backend)
+            world = World(backend, redis_clock)
             yield world
             for replica in world.replicas:
                 await replica.kill()
