@@ -25,6 +25,8 @@ class SimStore:
         self.owner = ""
         self.leases: dict[str, float] = {}
         """Until when, by Redis' clock."""
+        self.cut_short: set[str] = set()
+        """Whose lease ended before its time: they cannot know."""
         self.published: list[tuple[str, Incoming]] = []
         """Events on their way to the owner, and whom they were meant for."""
         self._time = time
@@ -52,8 +54,24 @@ class SimStore:
     def renew(self, me: str) -> Renewal:
         held = self.alive(me)
         self.leases[me] = self.now() + LEASE
+        self.cut_short.discard(me)
         told = bool(self.lane) and self.owner == me
         return Renewal(held, self._places() if told else (), self.now())
+
+    def lose_lease(self, me: str) -> None:
+        """As a Redis does that lost its last writes."""
+        self.leases.pop(me, None)
+        self.cut_short.add(me)
+
+    def set_clock(self, seconds: float) -> None:
+        """Forwards, leases end early."""
+        self.ahead += seconds
+        if seconds > 0.0:
+            self.cut_short |= set(self.leases)
+
+    def check_entitled(self, me: str) -> None:
+        """Nobody writes to the platforms for a place whose lease is over, as far as one can know."""
+        assert self.alive(me) or me in self.cut_short, f"{me} writes without a lease"
 
     def claim(self, me: str) -> tuple[Place, ...]:
         ownerless = self.owner not in ("", me) and not self.alive(self.owner)

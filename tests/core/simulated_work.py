@@ -261,13 +261,12 @@ def _send_message(
     lane: SimLane, contact_id: str, text: str, token: str, *, repeatable: bool
 ) -> Steps[Sent]:
     world = lane.world
-    return (
-        yield from insist(
-            lambda: world.air.call(token, lambda: world.send(contact_id, text, token)),
-            repeatable=repeatable,
-            guard=lane.guard,
-        )
-    )
+
+    def once() -> Steps[Sent]:
+        world.store.check_entitled(lane.me)
+        return world.air.call(token, lambda: world.send(contact_id, text, token))
+
+    return (yield from insist(once, repeatable=repeatable, guard=lane.guard))
 
 
 def _rest(progress: Progress) -> str:
@@ -449,6 +448,7 @@ def _post(lane: SimLane, outgoing: Outgoing, part: int) -> Steps[tuple[Sequence[
         if world.time.now - marked_at > POST_TIMEOUT:
             continue
         try:
+            world.store.check_entitled(lane.me)
             ts = yield from world.air.call((ids, part), partial(world.slack.post, load, part))
         except Failure as failure:
             yield None

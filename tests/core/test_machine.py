@@ -41,6 +41,8 @@ indices = st.integers(min_value=0, max_value=30)
 either = st.sampled_from([0, 1])
 limits = st.sampled_from([1024, 12, 30])
 reopens = st.sampled_from(Reopen)
+TOKENS = 60.0
+"""Seconds for which Connect certainly remembers a ClientToken."""
 FAULTS = {
     "send": ["temporary", "lost", "unanswered", "unanswered", "rejected", "ValidationException"],
     "start": ["temporary", "lost", "unanswered", "rejected"],
@@ -196,7 +198,7 @@ class Machine(RuleBasedStateMachine):
         requests[index % len(requests)].lose_answer()
         self._go_on(then)
 
-    @rule(what=st.sampled_from(["sockets", "deaths", "tokens", "past"]))
+    @rule(what=st.sampled_from(["sockets", "deaths", "past"]))
     def connect_has_a_moment(self, what: str) -> None:
         connect = self.world.connect
         match what:
@@ -205,17 +207,10 @@ class Machine(RuleBasedStateMachine):
             case "deaths":
                 for contact in connect.contacts.values():
                     contact.ended |= not contact.connected
-            case "tokens":
-                self._forget_tokens()
             case "past":
                 connect.refuses_past = not connect.refuses_past
             case _:
                 raise AssertionError(what)
-
-    def _forget_tokens(self) -> None:
-        """It remembers them for a minute at least."""
-        self._pass(60.0)
-        self.world.connect.forget_tokens()
 
     @rule(victim=either, late=st.booleans(), then=works)
     def process_dies(self, *, victim: int, late: bool, then: Work) -> None:
@@ -225,16 +220,13 @@ class Machine(RuleBasedStateMachine):
             self._pass(LEASE + 1.0)
         self._go_on(then)
 
-    @rule(limit=limits, forgotten=st.booleans(), then=works)
-    def everything_dies(self, *, limit: int, forgotten: bool, then: Work) -> None:
-        """And starts again, with another limit perhaps, and perhaps so late that Connect does not
-        remember its ClientTokens."""
+    @rule(limit=limits, late=st.booleans(), then=works)
+    def everything_dies(self, *, limit: int, late: bool, then: Work) -> None:
+        """And starts again, with another limit perhaps; and perhaps late."""
         for index in (0, 1):
             self._replace(index)
-        self._pass(Air.LONGEST)
+        self._pass(TOKENS if late else Air.LONGEST)
         self.world.policy = replace(self.world.policy, split_limit=limit)
-        if forgotten:
-            self._forget_tokens()
         self._go_on(then)
 
     @rule(index=either, grace=works, then=works)
@@ -252,8 +244,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(index=either, then=works)
     def redis_loses_a_lease(self, index: int, then: Work) -> None:
-        """As one does that lost its last writes: whoever held it believes in it still."""
-        self.world.store.leases.pop(self.replicas[index].name, None)
+        """Whoever held it believes in it still."""
+        self.world.store.lose_lease(self.replicas[index].name)
         self._go_on(then)
 
     @precondition(lambda self: self.world.store.published)
@@ -293,6 +285,8 @@ class Machine(RuleBasedStateMachine):
         self.world.air.pass_time(seconds)
         for replica in leading:
             replica.renewed_all_along()
+        if seconds >= TOKENS:
+            self.world.connect.forget_tokens()
 
     @rule(index=either, seconds=st.sampled_from([-3600.0, -20.0, 20.0, 3600.0]), then=works)
     def a_wall_clock_jumps(self, *, index: int, seconds: float, then: Work) -> None:
@@ -304,7 +298,7 @@ class Machine(RuleBasedStateMachine):
         """Forwards it makes a mark look old, and the look at the thread too early: the one thing
         that is not promised."""
         if seconds < 0.0 or self.world.store.mark is None:
-            self.world.store.ahead += seconds
+            self.world.store.set_clock(seconds)
         self._go_on(then)
 
     @rule(then=works)
