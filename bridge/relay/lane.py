@@ -355,6 +355,8 @@ class Lane:
         if isinstance(error, Stopping):
             return False
         if isinstance(error, NotOwner):
+            # What was refused is in our state all the same: nothing may begin from there.
+            self.stopping = True
             self._on_lost(self)
             return False
         # A defect must neither stop the service nor spin: the lane tries again in a while.

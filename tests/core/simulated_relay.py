@@ -156,6 +156,7 @@ class SimLane:
                 return
         except NotOwner:
             self._ended(task)
+            self.stopping = True
             self._lost(self)
         else:
             self._ended(task)

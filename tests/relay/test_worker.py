@@ -497,3 +497,20 @@ async def test_an_event_that_another_settled_is_not_worked_again(world: World) -
     await world.deliver(world.customer.replies(id_, "once more"))
     await until(lambda: world.connect.hears("once more"))
     assert world.connect.heard() == ["hello", "there", "once more"]
+
+
+async def test_a_lane_whose_write_was_refused_begins_nothing_more(world: World) -> None:
+    """It would send the first part of a message whose progress nobody has."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    client = world.backend.client()
+    await client.set(f"t:place:{id_.place}", "another")
+    lane, sends = replica.lane(id_), world.connect.faults.calls["send"]
+    async with replica.worker._loading:
+        lane.add(world.customer.replies(id_, LONG))
+        await world.clock.sleep(1.0)
+        lane.add(world.customer.replies(id_, "there"))
+        world.connect.says("one")
+        await world.clock.sleep(5.0)
+    assert world.connect.faults.calls["send"] == sends
+    assert world.customer.words(id_) == []
