@@ -292,7 +292,7 @@ async def _look(lane: Lane, mark: Mark) -> Found:
         )
         found = {part: ts for part, ts in found.items() if not mark.ids or part.id in mark.ids}
         ids = mark.ids or tuple(outgoing.id for outgoing in lane.conversation.owed)
-        shown = not mark.ids and kit.redis_now() > due + timing.look_delay
+        shown = not mark.ids and kit.redis_now() > mark.at + longest + timing.look_delay
         if shown or all(_whole(one, found) for one in ids):
             break
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
