@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from dataclasses import replace
 
 from tests.chaos.plan import FULL, QUICK, REAL_QUOTAS, Plan, Size, draw
+from tests.chaos.report import Result
 from tests.chaos.run import run
 
 OVERHEAD = 0.29
@@ -20,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = _size(wanted)
     failed = []
     for seed in _seeds(wanted):
-        result = asyncio.run(run(draw(seed, size), sys.stdout))
+        result = asyncio.run(_until_terminated(draw(seed, size)))
         sys.stdout.write(f"seed {seed}: {'good' if result.good else 'FAILED'}\n\n")
         sys.stdout.flush()
         if not result.good:
@@ -28,6 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     if failed:
         sys.stdout.write(f"failed seeds: {' '.join(map(str, failed))}\n")
     return 1 if failed else 0
+
+
+async def _until_terminated(plan: Plan) -> Result:
+    """SIGTERM is to leave no process behind, as Ctrl-C does."""
+    running = asyncio.ensure_future(run(plan, sys.stdout))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +74,3 @@ def _seeds(wanted: argparse.Namespace) -> range:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-__all__ = ["Plan", "main"]

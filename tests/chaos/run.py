@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import tempfile
 import time
@@ -32,12 +33,16 @@ async def run(plan: Plan, out: TextIO) -> Result:
     """Run a plan, print the table. The folder with logs and timeline stays where it failed."""
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{plan.seed}-"))
     keep = True
+    sandbox = logging.FileHandler(folder / "sandbox.log")
+    logging.getLogger("aiohttp").addHandler(sandbox)
     try:
         async with running(plan, folder) as world:
             result = await _run(world, out)
             keep = not result.good
         return result
     finally:
+        logging.getLogger("aiohttp").removeHandler(sandbox)
+        sandbox.close()
         if keep:
             out.write(f"logs and timeline: {folder}\n")
         else:
@@ -61,8 +66,8 @@ async def _run(world: World, out: TextIO) -> Result:
             desk.cancel()
             await asyncio.gather(desk, return_exceptions=True)
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        watch.stop()
+        await watching
         await client.aclose()
     result = _judged(world, people.wrote, watch.notes, time.monotonic() - began)
     out.write(table(result) + "\n")

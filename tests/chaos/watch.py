@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import redis.asyncio
@@ -59,18 +59,23 @@ class Watch:
         self._world = world
         self._redis = client
         self._seen = 0
+        self._stopped = False
         team = next(iter(world.pair.slack.world.installations.values())).team
         self._places = sorted({f"{team}:{room.id}" for room in world.rooms.values()})
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until `stop`. (A cancellation can get lost in redis-py, and would be waited for.)"""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._owners())
             group.create_task(self._memory())
             group.create_task(self._lag())
 
+    def stop(self) -> None:
+        """Come to an end soon."""
+        self._stopped = True
+
     async def _owners(self) -> None:
-        while True:
+        while not self._stopped:
             try:
                 sample = await self._sample()
             except (RedisError, OSError, TimeoutError):
@@ -83,7 +88,7 @@ class Watch:
             await asyncio.sleep(OWNERS_EVERY)
 
     async def _sample(self) -> Sample:
-        members = await self._redis.execute_command("SMEMBERS", f"{PREFIX}:members")
+        members = await cast("Awaitable[set[bytes]]", self._redis.smembers(f"{PREFIX}:members"))
         names = sorted(member.decode() for member in members)
         async with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
@@ -102,14 +107,14 @@ class Watch:
 
     async def _lag(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._stopped:
             due = loop.time() + LAG_EVERY
             await asyncio.sleep(LAG_EVERY)
             self.notes.worst_lag = max(self.notes.worst_lag, loop.time() - due)
 
     async def _memory(self) -> None:
         async with aiohttp.ClientSession() as session:
-            while True:
+            while not self._stopped:
                 for replica in self._world.replicas:
                     replica.measure()
                 await self._requests(session)
