@@ -18,6 +18,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.people import People, Wrote
 from tests.chaos.plan import Plan
 from tests.chaos.report import Result, table
+from tests.chaos.story import story
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.watch import Notes, Watch
 from tests.chaos.world import World, running
@@ -71,7 +72,7 @@ async def _run(world: World, out: TextIO) -> Result:
         await client.aclose()
     result = _judged(world, people.wrote, watch.notes, time.monotonic() - began)
     out.write(table(result) + "\n")
-    _explain(world, result, out)
+    _explain(world, result, watch.notes, out)
     return result
 
 
@@ -149,7 +150,7 @@ def _open_at(world: World, moment: float) -> dict[str, list[str]]:
     return found
 
 
-def _explain(world: World, result: Result, out: TextIO) -> None:
+def _explain(world: World, result: Result, notes: Notes, out: TextIO) -> None:
     """Enough of each failure to find it."""
     began = world.timeline.began
     out.writelines(f"orphaned: {what}\n" for what in result.orphans)
@@ -159,7 +160,9 @@ def _explain(world: World, result: Result, out: TextIO) -> None:
             f"{failure.kind}: {failure.conversation:03d}{failure.side}{failure.number:04d} "
             f"({room.id}:{thread}) at {failure.at - began:.2f} s: {failure.detail}\n"
         )
-        out.writelines(f"    {line}\n" for line in world.timeline.around(failure.at, 6.0))
+    for number in sorted({failure.conversation for failure in result.verdict.failures}):
+        path = world.folder / f"conversation-{number:03d}.txt"
+        path.write_text(story(world, number, notes.calls))
 
 
 def plain(verdict: Verdict) -> dict[str, int]:

@@ -45,14 +45,6 @@ class Timeline:
         with self._path.open("a") as out:
             out.write(json.dumps([round(time.time() - self.began, 3), what]) + "\n")
 
-    def around(self, moment: float, seconds: float) -> list[str]:
-        """What happened near a moment."""
-        return [
-            f"{at - self.began:8.2f}  {what}"
-            for at, what in self.entries
-            if abs(at - moment) <= seconds
-        ]
-
 
 class Redis:
     """A real server of ours, always started on the same append-only file."""
