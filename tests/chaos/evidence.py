@@ -18,7 +18,7 @@ from tests.chaos.watch import Call
 from tests.chaos.words import Word, read
 from tests.chaos.world import World
 
-_SHOWN_LATE = 0.001
+_SHOWN_LATE = 0.05
 """An item whose transcript entry was held back longer than this is late in the transcript."""
 
 

@@ -207,7 +207,7 @@ async def running(plan: Plan, folder: Path) -> AsyncIterator[World]:
     redis = Redis(folder / "r")
     async with sandbox() as pair:
         world = World(plan, folder, pair, redis, Timeline(folder / "timeline.jsonl"))
-        _furnish(world)
+        furnish(world)
         limits = split_limits(plan.seed)
         shared = _environment(world)
         redis.start()
@@ -251,7 +251,7 @@ def _environment(world: World) -> Mapping[str, str]:
     }
 
 
-def _furnish(world: World) -> None:
+def furnish(world: World) -> None:
     """Settings of the stand-ins; channels and people."""
     size, slack, connect = world.size, world.pair.slack, world.pair.connect
     slack.settings.patch(
