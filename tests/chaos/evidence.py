@@ -38,6 +38,40 @@ def shown(world: World, calls: Sequence[Call]) -> list[Shown]:
     return [*_items(world, calls), *_posts(world)]
 
 
+class Arrivals:
+    """What is still missing, found by looking at new items and posts only: reading everything takes
+    seconds, in which the sandbox would stand still."""
+
+    def __init__(self, world: World, wrote: Sequence[Wrote]) -> None:
+        self._world = world
+        self._looked_at: dict[str, int] = {}
+        self.missing = {
+            Word(one.line.talk, one.line.side, one.line.number, part)
+            for one in wrote
+            for part in range(one.line.words)
+        }
+        self.stands = 0
+        """How many items and posts there are."""
+
+    def look(self) -> None:
+        """Strike out what has come since."""
+        for chat in self._world.pair.connect.world.chats:
+            self._strike(
+                chat.id,
+                [item.content or "" for item in chat.items if item.sender is chat.customer],
+            )
+        for room in {room.id: room for room in self._world.rooms.values()}.values():
+            posts = [m for m in room.messages.values() if m.body.get("bot_id")]
+            self._strike(room.id, [str(message.body["text"]) for message in posts])
+
+    def _strike(self, where: str, texts: Sequence[str]) -> None:
+        begin = self._looked_at.get(where, 0)
+        self._looked_at[where] = len(texts)
+        self.stands += len(texts) - begin
+        for text in texts[begin:]:
+            self.missing.difference_update(read(text))
+
+
 # --- towards the agent -----------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from tests.chaos.verdict import Verdict, judge
 from tests.chaos.watch import Notes, Watch
 from tests.chaos.world import World, running
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 1.0
 QUIET = 6.0
 """Nothing new stands anywhere for so many seconds: longer than the bridge waits for anything."""
 SHOWN = 20
@@ -79,15 +79,24 @@ async def _run(world: World, out: TextIO) -> Result:
 async def _settle(world: World, wrote: Sequence[Wrote], notes: Notes) -> None:
     """Wait until nothing is missing and nothing new has come for a while, or the time is over."""
     deadline = time.monotonic() + world.size.settle_seconds
-    last, since = -1, time.monotonic()
+    arrivals = evidence.Arrivals(world, wrote)
+    stands, since, judged = -1, time.monotonic(), -1
     while time.monotonic() < deadline:
         await asyncio.sleep(LOOK_EVERY)
-        standing = evidence.shown(world, notes.calls)
-        if (count := sum(len(one.words) for one in standing)) != last:
-            last, since = count, time.monotonic()
-        missing = judge(evidence.said(world, wrote), standing).count("lost")
-        if not missing and time.monotonic() - since >= QUIET:
+        arrivals.look()
+        if arrivals.stands != stands:
+            stands, since = arrivals.stands, time.monotonic()
+        if time.monotonic() - since < QUIET:
+            continue
+        if not arrivals.missing:
             return
+        if judged != stands:
+            # What is missing may be what could not come. Judging takes long: once is enough.
+            judged = stands
+            if not judge(evidence.said(world, wrote), evidence.shown(world, notes.calls)).count(
+                "lost"
+            ):
+                return
     world.timeline.note("the time to settle is over")
 
 

@@ -5,6 +5,7 @@ So a message can be recognised in whatever parts and joins it arrives, to the wo
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ def written(conversation: int, side: str, message: int, length: int) -> str:
     return " ".join(f"{conversation:03d}{side}{message:04d}.{n:03d}" for n in range(length))
 
 
+@functools.lru_cache(maxsize=100_000)
 def read(text: str) -> tuple[Word, ...]:
     """Our words in a text, in their order; whatever stands between them does not matter."""
     return tuple(

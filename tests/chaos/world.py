@@ -29,6 +29,8 @@ from tests.process.support import Program
 
 PREFIX = "bridge"
 START_SECONDS = 60.0
+READS_PER_MINUTE = 50
+"""Of each method (Slack, rate limits, tier 3)."""
 
 
 class Timeline:
@@ -259,6 +261,7 @@ def furnish(world: World) -> None:
             "ack_seconds": size.ack_seconds,
             "retry_schedule": list(size.retries),
             "ping_seconds": 1.0,
+            "history_limit": {"messages": 200, "per_minute": READS_PER_MINUTE * size.quota_scale},
             "post_rate": {"per_second": size.posts_per_second, "burst": 4 * size.posts_per_second},
         }
     )
