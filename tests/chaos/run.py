@@ -19,7 +19,7 @@ from tests.chaos.people import People, Wrote
 from tests.chaos.plan import Plan
 from tests.chaos.report import Result, table
 from tests.chaos.story import story
-from tests.chaos.verdict import Verdict, judge
+from tests.chaos.verdict import judge
 from tests.chaos.watch import Notes, Watch
 from tests.chaos.world import World, running
 
@@ -172,8 +172,3 @@ def _explain(world: World, result: Result, notes: Notes, out: TextIO) -> None:
     for number in sorted({failure.conversation for failure in result.verdict.failures}):
         path = world.folder / f"conversation-{number:03d}.txt"
         path.write_text(story(world, number, notes.calls))
-
-
-def plain(verdict: Verdict) -> dict[str, int]:
-    """Counts of what must not be."""
-    return {kind: verdict.count(kind) for kind in ("lost", "doubled", "reordered", "astray")}
