@@ -17,17 +17,17 @@ from tests.chaos import evidence, ownership
 from tests.chaos.faults import Faults
 from tests.chaos.people import People, Wrote
 from tests.chaos.plan import Plan
-from tests.chaos.report import Result, table
+from tests.chaos.report import FAILURES, Result, table
 from tests.chaos.story import story
-from tests.chaos.verdict import judge
+from tests.chaos.verdict import Failure, judge
 from tests.chaos.watch import Notes, Watch
 from tests.chaos.world import World, running
 
 LOOK_EVERY = 1.0
 QUIET = 6.0
 """Nothing new stands anywhere for so many seconds: longer than the bridge waits for anything."""
-SHOWN = 20
-"""So many failures are described."""
+SHOWN = 5
+"""So many failures of each kind are printed."""
 
 
 async def run(plan: Plan, out: TextIO) -> Result:
@@ -45,7 +45,7 @@ async def run(plan: Plan, out: TextIO) -> Result:
         logging.getLogger("aiohttp").removeHandler(sandbox)
         sandbox.close()
         if keep:
-            out.write(f"logs and timeline: {folder}\n")
+            out.write(f"all failures, logs, timeline: {folder}\n")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -160,15 +160,20 @@ def _open_at(world: World, moment: float) -> dict[str, list[str]]:
 
 
 def _explain(world: World, result: Result, notes: Notes, out: TextIO) -> None:
-    """Enough of each failure to find it."""
-    began = world.timeline.began
-    out.writelines(f"orphaned: {what}\n" for what in result.orphans)
-    for failure in result.verdict.failures[:SHOWN]:
-        room, thread = world.rooms[failure.conversation], world.threads[failure.conversation]
-        out.write(
-            f"{failure.kind}: {failure.conversation:03d}{failure.side}{failure.number:04d} "
-            f"({room.id}:{thread}) at {failure.at - began:.2f} s: {failure.detail}\n"
-        )
+    """Enough of each failure to find it: all in the folder, the first of each kind printed."""
+    lines = [f"orphaned: {what}\n" for what in result.orphans]
+    lines += [_described(world, failure) for failure in result.verdict.failures]
+    (world.folder / "failures.txt").write_text("".join(lines))
+    for kind in ("orphaned", *FAILURES):
+        out.writelines([line for line in lines if line.startswith(kind)][:SHOWN])
     for number in sorted({failure.conversation for failure in result.verdict.failures}):
         path = world.folder / f"conversation-{number:03d}.txt"
         path.write_text(story(world, number, notes.calls))
+
+
+def _described(world: World, failure: Failure) -> str:
+    room, thread = world.rooms[failure.conversation], world.threads[failure.conversation]
+    return (
+        f"{failure.kind}: {failure.conversation:03d}{failure.side}{failure.number:04d} "
+        f"({room.id}:{thread}) at {failure.at - world.timeline.began:.2f} s: {failure.detail}\n"
+    )

@@ -132,6 +132,7 @@ def judge(said: Iterable[Said], shown: Iterable[Shown], window: float = FOREVER)
 
 
 def _astray(one: Shown, verdict: Verdict) -> None:
+    """Each message once for each post or item that it should not stand in."""
     strangers = {(w.conversation, w.side, w.message) for w in one.words} - {
         (one.conversation, one.side, w.message) for w in one.words
     }
