@@ -9,7 +9,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run check test bench env-example requirements clean
+.PHONY: help setup demo run check test bench chaos env-example requirements clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: $(STAMP) ## every test; TESTS="tests/test_web.py -k live" for a few
 
 bench: $(STAMP) ## what the bridge costs, in ratios; BENCH=--quick for little of everything
 	$(BIN)/python -m bench $(BENCH)
+
+chaos: $(STAMP) ## crashes and faults, 6 minutes a seed; CHAOS="--seeds 1-20", "--quick", "--real-quotas"
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 env-example: $(STAMP) ## write .env.example from the settings
 	$(BIN)/python -c 'from bridge.settings import example; print(example(), end="")' > .env.example

@@ -219,3 +219,31 @@ async def test_an_event_of_any_name_can_be_shown(connect: Connect) -> None:
         await chat.desk("events", event="authentication.initiated", content='{"SessionId": "s"}')
         assert (await stream.item())["Content"] == '{"SessionId": "s"}'
         assert "participant.idle" not in contents(await chat.transcript())
+
+
+async def test_it_is_known_what_each_socket_was_told(connect: Connect) -> None:
+    async with connect.talking() as (chat, stream):
+        await connect.fault("lose_frames", "socket")
+        lost = await chat.desk("messages", text="lost")
+        told = await chat.desk("messages", text="told")
+        assert (await stream.item())["Content"] == "told"
+        [socket] = connect.sandbox._hub.of()
+        assert told["Id"] in socket.told
+        assert lost["Id"] not in socket.told
+    async with asyncio.timeout(5):
+        while connect.sandbox._hub.of():
+            await asyncio.sleep(0)
+    assert list(connect.sandbox._hub.past) == [socket]
+    assert socket.told[told["Id"]] <= socket.closed_at < float("inf")
+
+
+async def test_it_is_known_which_item_a_transcript_showed(connect: Connect) -> None:
+    async with connect.talking() as (chat, _):
+        await connect.fault("late_transcript", "socket", seconds=60)
+        late = await chat.desk("messages", text="late")
+        shown = await chat.desk("messages", text="shown")
+        await chat.transcript()
+        [one] = connect.sandbox.world.chats
+        items = {item.id: item for item in one.items}
+        assert items[late["Id"]].read_at is None
+        assert items[shown["Id"]].read_at is not None

@@ -198,3 +198,30 @@ async def test_a_client_leaves_a_silent_socket(slack: SlackSandbox, person: Pers
         await until(lambda: slack.sockets.sockets)
         await person.say("again")
         await until(lambda: listener.texts() == ["again"])
+
+
+async def test_a_lost_acknowledgement_brings_the_event_again(
+    slack: SlackSandbox, person: Person
+) -> None:
+    await person.do("settings", "PATCH", ack_seconds=0.1, retry_schedule=[0, 0, 0])
+    async with listening(slack) as listener:
+        await fault(person, "lose_acks", target="message")
+        await person.say("one")
+        await person.say("two")
+        await until(lambda: all(d.answered.is_set() for d in slack.courier.deliveries))
+        assert sorted(listener.texts()) == ["one", "one", "two"]
+    [one, two] = slack.courier.deliveries
+    assert [len(one.attempts), len(two.attempts)] == [2, 1]
+    assert one.taken_at is not None
+    assert one.attempts[0].at <= one.taken_at < one.attempts[1].at
+
+
+async def test_the_log_of_calls_names_the_post_that_each_made(
+    slack: SlackSandbox, person: Person, web: AsyncWebClient
+) -> None:
+    await fault(person, "no_answer")
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await web.chat_postMessage(channel=HELP, text="x")
+    [message] = slack.world.channels[HELP].messages.values()
+    [call] = slack.api.requests
+    assert (call["method"], call["ts"]) == ("chat.postMessage", message.ts)

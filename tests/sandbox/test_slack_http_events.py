@@ -230,3 +230,15 @@ async def test_clicks_are_not_retried(
         await until(lambda: slack.courier.deliveries[1].attempts[-1].failure)
     delivery = (await person.deliveries())[1]
     assert (delivery["attempts"], delivery["failures"]) == (1, ["http_error"])
+
+
+async def test_an_acknowledgement_that_is_lost(slack: SlackSandbox, person: Person) -> None:
+    endpoint = Endpoint()
+    async with serving(endpoint.handle) as url:
+        await person.do(
+            "settings", "PATCH", transport="http", request_url=url, retry_schedule=[0, 0]
+        )
+        await person.do("faults", kind="lose_acks", target="message")
+        await person.say("hello")
+        await until(lambda: all(d.answered.is_set() for d in slack.courier.deliveries))
+    assert endpoint.retries() == [(None, None), ("1", "http_timeout")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ OPENING = "OpenSocket"
 HANDSHAKE_ERRORS = {"throttle": 429, "error": 500, "reject": 403}
 CHAT_TOPIC = "aws/chat"
 FRAME_FAULTS = ("duplicate_frames", "delay_frames", "reorder_frames", "lose_frames")
+KEPT = 10_000
 CLOSE_SECONDS = 1.0
 """How long a client may take to answer a closing handshake."""
 
@@ -51,6 +53,10 @@ class Socket:
     close_code: int | None = None
     frames_sent: int = 0
     last_heartbeat: str | None = None
+    told: dict[str, float] = field(default_factory=dict)
+    """When the frame of each item was put on it (monotonic), by item id."""
+    closed_at: float = float("inf")
+    """Monotonic."""
 
     def summary(self) -> dict[str, Any]:
         """For the desk."""
@@ -71,6 +77,8 @@ class SocketHub:
         self._world = world
         self._log = log
         self._sockets: list[Socket] = []
+        self.past: deque[Socket] = deque(maxlen=KEPT)
+        """The newest sockets that were open once, for whoever asks what the customer heard."""
         self._held: dict[str, list[Callable[[], None]]] = {}
         """By chat: frames that wait for the next one (`reorder_frames`)."""
         world.send = self.publish
@@ -83,6 +91,7 @@ class SocketHub:
 
     def publish(self, chat: Chat, body: dict[str, Any]) -> None:
         """Send an item's frame to all subscribed sockets of the chat, as the faults allow."""
+        item_id = str(body["Id"])
         frame = json.dumps(
             {
                 "topic": CHAT_TOPIC,
@@ -96,13 +105,13 @@ class SocketHub:
         fault = self._world.faults.strike("socket", FRAME_FAULTS, {"contact": chat.id})
         kind = fault.kind if fault else ""
         if fault is not None and kind == "delay_frames":
-            self._world.timers.after(fault.seconds(), lambda: self._deliver(chat, frame))
+            self._world.timers.after(fault.seconds(), lambda: self._deliver(chat, item_id, frame))
         elif fault is not None and kind == "reorder_frames":
-            self._hold(chat, frame, fault.seconds())
+            self._hold(chat, item_id, frame, fault.seconds())
         elif kind != "lose_frames":
-            self._deliver(chat, frame)
+            self._deliver(chat, item_id, frame)
             if kind == "duplicate_frames":
-                self._deliver(chat, frame)
+                self._deliver(chat, item_id, frame)
             for release in self._held.pop(chat.id, []):
                 release()
 
@@ -126,19 +135,19 @@ class SocketHub:
             each.outbox.put_nowait(Closing(WSCloseCode.GOING_AWAY))
         await self._world.wait_until(lambda: not self._sockets, 2 * CLOSE_SECONDS)
 
-    def _hold(self, chat: Chat, frame: str, seconds: float) -> None:
+    def _hold(self, chat: Chat, item_id: str, frame: str, seconds: float) -> None:
         released = False
 
         def release() -> None:
             nonlocal released
             if not released:
                 released = True
-                self._deliver(chat, frame)
+                self._deliver(chat, item_id, frame)
 
         self._held.setdefault(chat.id, []).append(release)
         self._world.timers.after(seconds, release)
 
-    def _deliver(self, chat: Chat, frame: str) -> None:
+    def _deliver(self, chat: Chat, item_id: str, frame: str) -> None:
         for each in self.of(chat):
             if not each.subscribed or self._is_silent(each):
                 continue
@@ -149,6 +158,7 @@ class SocketHub:
             if each.frames_left != 0:
                 each.outbox.put_nowait(frame)
                 each.frames_sent += 1
+                each.told.setdefault(item_id, self._world.clock.monotonic())
             if each.frames_left is not None:
                 each.frames_left = max(each.frames_left - 1, 0)
             if each.frames_left == 0:
@@ -189,6 +199,8 @@ class SocketHub:
             closing = await self._write(socket)
         finally:
             self._sockets.remove(socket)
+            socket.closed_at = self._world.clock.monotonic()
+            self.past.append(socket)
             self._world.notify()
             # aiohttp cuts the connection instead of awaiting the client's half of the closing
             # handshake where another task still reads.

@@ -38,6 +38,8 @@ def get_transcript(world: World, chat: Chat, params: Mapping[str, Any]) -> dict[
     page, following = _scan(numbered, cursor, params.get("MaxResults") or DEFAULT_RESULTS)
     if following is None and cursor.reaches_past and not cursor.in_past:
         following = replace(cursor, in_past=True, position=len(chat.opening.past) - 1)
+    for _, item in page:
+        item.read_at = now if item.read_at is None else item.read_at
     page.sort(key=lambda each: each[0], reverse=params.get("SortOrder") != "ASCENDING")
     answer: dict[str, Any] = {
         "InitialContactId": chat.id,

@@ -17,7 +17,9 @@ from bridge.sandbox.slack.model import Channel, Installation, Json
 from bridge.sandbox.slack.settings import Settings
 from bridge.sandbox.slack.world import World
 
-EVENT_FAULTS = ("duplicate_events", "delay_events", "reorder_events", "lose_events")
+EVENT_FAULTS = (
+    "duplicate_events", "delay_events", "reorder_events", "lose_events", "lose_acks",
+)  # fmt: skip
 NO_RECEIVER = "no_receiver"
 STOPPED = "stopped"
 HOLD_SECONDS = 5.0
@@ -48,10 +50,18 @@ class Delivery:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     answer: Any = None
     ack_latency: float | None = None
+    taken_at: float | None = None
+    """When the app first acknowledged it (monotonic), whether that was heard or not."""
+    deaf: int = 0
+    """So many acknowledgements are not heard."""
 
     def ack(self, answer: Any) -> None:
         """Note the app's answer; the latency counts from the latest try."""
-        if not self.answered.is_set():
+        if self.taken_at is None:
+            self.taken_at = time.monotonic()
+        if self.deaf:
+            self.deaf -= 1
+        elif not self.answered.is_set():
             self.answer = answer
             self.ack_latency = time.monotonic() - self.attempts[-1].at
             self.answered.set()
@@ -137,6 +147,8 @@ class Courier:
         if self._strike(delivery, "lose_events") is not None:
             delivery.attempts.append(Attempt(time.monotonic(), "none", "lost"))
             return delivery
+        if self._strike(delivery, "lose_acks") is not None:
+            delivery.deaf = 1
         delay = self._strike(delivery, "delay_events")
         wait = 0.0 if delay is None else delay.seconds()
         reorder = self._strike(delivery, "reorder_events")
@@ -161,7 +173,7 @@ class Courier:
             await self._deliver(delivery)
 
     def _twin(self, delivery: Delivery, fault: Fault) -> Delivery:
-        twin = replace(delivery, attempts=[], envelopes=[], answered=asyncio.Event())
+        twin = replace(delivery, attempts=[], envelopes=[], answered=asyncio.Event(), deaf=0)
         if fault.options.get("new_id") and delivery.event_id is not None:
             twin.event_id = self._mint_event_id()
             twin.payload = {**delivery.payload, "event_id": twin.event_id}

@@ -71,7 +71,7 @@ class HttpEvents:
             return "unknown_error"
         if 200 <= status < 300:
             delivery.ack(_decoded(answer))
-            return None
+            return None if delivery.answered.is_set() else "http_timeout"
         return STOPPED if no_retry else "http_error"
 
     async def wait_ready(self, seconds: float) -> None:

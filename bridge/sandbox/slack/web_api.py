@@ -160,6 +160,7 @@ class WebApi:
                 return _hang_up(request)
             return self._respond(_refusal(kind, fault.options), entry)
         answer = self._run(call, token)
+        entry["ts"] = answer.body.get("ts")
         if kind == "no_answer":
             entry |= {"ok": answer.body["ok"], "error": answer.body.get("error")}
             return _hang_up(request)

@@ -1,0 +1,153 @@
+"""The sandbox's records as evidence, without any service: what nobody carries across is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.sandbox.both import sandbox
+from bridge.sandbox.connect.chat import Chat, Opening
+from bridge.sandbox.connect.items import PLAIN
+from bridge.sandbox.slack.workspace import Draft
+from tests.chaos import evidence
+from tests.chaos.people import Wrote
+from tests.chaos.plan import QUICK, Line, Talk, draw
+from tests.chaos.verdict import judge
+from tests.chaos.watch import Call
+from tests.chaos.words import written
+from tests.chaos.world import Redis, Timeline, World, furnish
+
+LINE = Line(0.0, 0, "c", 0, 3)
+ANSWER = Line(0.0, 0, "a", 0, 3)
+OPENING = Opening("i", "f", "Ana", frozenset({PLAIN}), 1000.0, "COMPLETE")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    plan = replace(draw(1, QUICK), talks=[Talk(0, "support", 0, 0.0)])
+    async with sandbox() as pair:
+        world = World(plan, tmp_path, pair, Redis(tmp_path), Timeline(tmp_path / "timeline"))
+        furnish(world)
+        yield world
+
+
+def text(line: Line) -> str:
+    return written(line.talk, line.side, line.number, line.words)
+
+
+def ask(world: World) -> Wrote:
+    """The customer opens the thread."""
+    room, author = world.rooms[0], world.authors[0]
+    message = world.pair.slack.workspace.say(room, author, text(LINE))
+    world.threads[0] = message.ts
+    return Wrote(LINE, message.ts)
+
+
+def open_chat(world: World) -> Chat:
+    attributes = {"slack_channel": world.rooms[0].id, "slack_thread": world.threads[0]}
+    chat = world.pair.connect.world.start_chat(OPENING, attributes)
+    chat.customer_connected()
+    chat._run_flow()
+    chat.accept("Mina")
+    return chat
+
+
+def answer(chat: Chat) -> Wrote:
+    return Wrote(ANSWER, chat.add("MESSAGE", PLAIN, chat.agent, text(ANSWER)).id, chat)
+
+
+def post(world: World, words: str, thread: str) -> None:
+    installation = next(iter(world.pair.slack.world.installations.values()))
+    draft = Draft(words, thread_ts=thread)
+    world.pair.slack.workspace.post(installation, world.rooms[0], draft)
+
+
+async def test_what_was_never_taken_nor_sent_is_lost(world: World) -> None:
+    asked = ask(world)
+    [said] = evidence.said(world, [asked])
+    assert said.spans == ()
+    assert judge([said], evidence.shown(world, [])).count("lost") == 1
+    assert evidence.orphans(world) == (["conversation 0 has no contact"], 0)
+
+
+async def test_an_acknowledgement_says_since_when_we_know(world: World) -> None:
+    asked = ask(world)
+    [delivery] = world.pair.slack.courier.deliveries
+    delivery.taken_at = time.monotonic()
+    [said] = evidence.said(world, [asked])
+    assert said.reached(time.time() + 1.0)
+    assert not said.reached(time.time() - 1.0)
+
+
+async def test_both_ways(world: World) -> None:
+    asked = ask(world)
+    chat = open_chat(world)
+    chat.add("MESSAGE", PLAIN, chat.customer, text(LINE))
+    answered = answer(chat)
+    post(world, text(ANSWER), world.threads[0])
+    sent = Call(time.time() - 5.0, "SendMessage", chat.id, None, text(LINE))
+    shown = evidence.shown(world, [sent])
+    assert [one.out for one in shown if one.side == "c"] == [sent.at]
+    verdict = judge(evidence.said(world, [asked, answered]), shown)
+    assert verdict.failures == []
+    assert evidence.orphans(world) == ([], 0)
+
+
+async def test_a_post_in_no_thread_that_began_is_astray(world: World) -> None:
+    ask(world)
+    post(world, text(ANSWER), "")
+    assert len(evidence.stray_posts(world)) == 1
+
+
+async def test_a_second_open_contact_is_an_orphan(world: World) -> None:
+    ask(world)
+    open_chat(world)
+    open_chat(world)
+    [found], _ = evidence.orphans(world)
+    assert found.startswith("conversation 0 has several contacts")
+
+
+async def test_a_contact_of_no_thread_is_an_orphan(world: World) -> None:
+    ask(world)
+    open_chat(world)
+    world.threads[0] = "1.0"
+    found, _ = evidence.orphans(world)
+    assert [one.split(": ")[0].split(" ")[0] for one in found] == ["contact", "conversation"]
+
+
+async def test_a_contact_that_never_connected_is_apart(world: World) -> None:
+    ask(world)
+    open_chat(world)
+    attributes = {"slack_channel": world.rooms[0].id, "slack_thread": world.threads[0]}
+    world.pair.connect.world.start_chat(OPENING, attributes)
+    assert evidence.orphans(world) == ([], 1)
+
+
+async def test_what_was_said_to_nobody_in_a_chat_that_ended_is_unheard(world: World) -> None:
+    ask(world)
+    chat = open_chat(world)
+    answered = answer(chat)
+    assert not evidence.said(world, [answered])[0].unheard
+    chat.end("AGENT_DISCONNECT")
+    assert evidence.said(world, [answered])[0].unheard
+    item = chat.find(answered.id)
+    assert item is not None
+    item.read_at = time.monotonic()
+    assert not evidence.said(world, [answered])[0].unheard
+
+
+async def test_an_item_late_in_the_transcript_is_known_when_it_is_read(world: World) -> None:
+    ask(world)
+    chat = open_chat(world)
+    answered = answer(chat)
+    assert evidence.said(world, [answered])[0].reached(time.time() + 1.0)
+    item = chat.find(answered.id)
+    assert item is not None
+    item.readable_at += 2.0
+    assert not evidence.said(world, [answered])[0].reached(time.time() + 1.0)
+    item.read_at = time.monotonic()
+    assert evidence.said(world, [answered])[0].reached(time.time() + 1.0)
