@@ -61,6 +61,7 @@ async def _held(plan: Plan, site: Site, chats: int, *, tls: bool, say: Say) -> d
         await _calm(variant.world)
         before = RedisUse.of(variant.server.client)
         row["bridge"] = await _idle(plan, process)
+        say(f"bare {bare}, bridge {row['bridge']}")
         use = RedisUse.of(variant.server.client) - before
         hours = plan.idle_seconds / 3600
         row["redis_idle"] = {
@@ -77,6 +78,7 @@ async def _held(plan: Plan, site: Site, chats: int, *, tls: bool, say: Say) -> d
             one: [await cost(variant, one, counts[one], plan.under_way) for _ in range(3)]
             for one in DIRECTIONS
         }
+        row["not_acknowledged"] = variant.world.written_again
     return row
 
 

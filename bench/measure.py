@@ -16,7 +16,9 @@ import redis
 from bench.processes import Measured, RedisServer
 from bench.standins import Flight, World
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0
+_AGAIN_SECONDS = 10.0
+"""After which an envelope that was not acknowledged is sent again."""
 _LEFTOVERS = 0.3
 """Seconds in which what follows a message (settling, an echo in the reorder window) is done."""
 
@@ -168,7 +170,7 @@ class Driver:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await begin(one)
-                await done.wait()
+                await self._all(done)
         except TimeoutError:
             lost = f"{len(latencies)} of {messages} messages came through"
             said = self._process.said()[-2000:]
@@ -178,6 +180,13 @@ class Driver:
         after = [*map(cpu_seconds, self._pids), time.process_time()]
         cpu, redis_cpu, standins = (late - early for late, early in zip(after, before, strict=True))
         return Load(messages, wall, cpu, standins, redis_cpu, latencies)
+
+    async def _all(self, done: asyncio.Event) -> None:
+        while not done.is_set():
+            try:
+                await asyncio.wait_for(done.wait(), _AGAIN_SECONDS)
+            except TimeoutError:
+                self._world.write_again(_AGAIN_SECONDS)
 
 
 def median(values: Sequence[float]) -> float:

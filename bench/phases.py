@@ -143,8 +143,14 @@ async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
         counts = {name: await warm(variant, plan) for name, variant in variants.items()}
         costs = await _cost(plan, variants, counts, say)
         latency = await _latency(plan, variants, costs, say) if plan.latency_seconds else {}
-        strays = {name: variant.world.strays for name, variant in variants.items()}
-    return {"cost": costs, "latency": latency, "sent_twice": strays}
+        worlds = {name: variant.world for name, variant in variants.items()}
+    return {
+        "cost": costs,
+        "latency": latency,
+        "sent_twice": {name: world.strays for name, world in worlds.items()},
+        # It could not store them in time, which under such loads should not happen.
+        "not_acknowledged": {name: world.written_again for name, world in worlds.items()},
+    }
 
 
 async def warm(variant: Variant, plan: Plan) -> dict[str, int]:

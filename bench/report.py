@@ -21,6 +21,8 @@ def table(figures: Figures) -> str:
         lines += [*_costs(found["cost"]), "", *_standins(found["cost"]), ""]
         if latency := found["latency"]:
             lines += [*_latencies(latency), ""]
+        for what in ("sent_twice", "not_acknowledged"):
+            lines.append(f"{what.replace('_', ' ').capitalize()}: {found[what]}")
     if rows := figures.get("growth"):
         lines += [*_growth(rows), ""]
     return "\n".join(lines)

@@ -46,6 +46,7 @@ class World:
         """Subscribed sockets of chats."""
         self.strays = 0
         """Messages that arrived although they were not under way: sent twice."""
+        self.written_again = 0
         self._numbers = itertools.count(1)
         self._nonces = itertools.count(1)
         self._under_way: dict[int, Flight] = {}
@@ -57,7 +58,7 @@ class World:
         """A customer writes in conversation `index`."""
         number = next(self._numbers)
         frame = text_frame(shapes.customer_event(number, index))
-        self._under_way[number] = Flight(on_done, index)
+        self._under_way[number] = Flight(on_done, index, frame)
         self.slack[number % len(self.slack)].send(frame)
 
     def write_in_connect(self, index: int, on_done: Callable[[Flight], None]) -> None:
@@ -66,6 +67,13 @@ class World:
         frame = text_frame(shapes.agent_frame(number, index))
         self._under_way[number] = Flight(on_done, index)
         self.chats[index].send(frame)
+
+    def write_again(self, seconds: float) -> None:
+        """What a customer wrote and nobody acknowledged so long, as Slack does."""
+        for number, flight in self._under_way.items():
+            if flight.unacknowledged(seconds):
+                self.written_again += 1
+                self.slack[number % len(self.slack)].send(flight.frame)
 
     def state(self) -> str:
         """For a person who looks for a fault."""
@@ -152,9 +160,11 @@ class Flight:
     """A message under way: it is there when its request has come and its envelope is
     acknowledged (towards Slack: the envelope that tells of the post)."""
 
-    __slots__ = ("_missing", "index", "on_done", "seconds", "sent_at")
+    __slots__ = ("_missing", "frame", "index", "on_done", "seconds", "sent_at")
 
-    def __init__(self, on_done: Callable[[Flight], None], index: int) -> None:
+    def __init__(self, on_done: Callable[[Flight], None], index: int, frame: bytes = b"") -> None:
+        self.frame = frame
+        """The envelope, where it is one that has to be acknowledged."""
         self.on_done = on_done
         self.index = index
         self.seconds = 0.0
@@ -168,6 +178,13 @@ class Flight:
             self.seconds = time.perf_counter() - self.sent_at
         self._missing.discard(arrived)
         return not self._missing
+
+    def unacknowledged(self, seconds: float) -> bool:
+        return (
+            bool(self.frame)
+            and False in self._missing
+            and time.perf_counter() - self.sent_at > seconds
+        )
 
     def state(self) -> str:
         """What is still missing."""
