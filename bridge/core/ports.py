@@ -224,12 +224,24 @@ class Accepted:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """One conversation as it stands in the store; `lane` is not sorted. `doubt`: the store lost its
-    last writes then (Redis time), and this may be older than that; 0 where it is the newest."""
+    last writes then (Redis time), and this may be older than that; 0 where it is the newest. `mine`:
+    its place was ours when it was read."""
 
     conversation: Conversation
     mark: Mark | None
     lane: tuple[Incoming, ...]
     doubt: float = 0.0
+    mine: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which no replica held a lease, so that nobody took events in (Redis time). `reader`:
+    it falls to us to read the channels."""
+
+    since: float
+    ended: float
+    reader: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +250,8 @@ class Renewal:
     seconds since any replica renewed before this one, so that nobody may have taken events in; 0
     where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
     to claim. `parked`: how many entries are parked. `replaced`: another store answers than at our
-    last renewal, and refuses us until `retake`; `lost`: it may lack what the last one knew."""
+    last renewal, and refuses us until `retake`; `lost`: it may lack what the last one knew. `gap`:
+    the last one of the last hours."""
 
     held: bool
     pending: tuple[Place, ...]
@@ -249,6 +262,7 @@ class Renewal:
     parked: int = 0
     replaced: bool = False
     lost: bool = False
+    gap: Gap | None = None
 
 
 class Vacancy(Enum):
@@ -304,6 +318,14 @@ class Store(Protocol):
 
     async def claim(self, limit: int) -> Sequence[Place]:
         """Take up to `limit` places that have no living owner, but no more than a fair share."""
+        ...
+
+    async def owned(self) -> Sequence[Place]:
+        """The places that are ours."""
+        ...
+
+    async def caught_up(self, ended: float) -> None:
+        """The channels were read after the gap that ended then."""
         ...
 
     async def vacate(self, places: Iterable[Place]) -> None:

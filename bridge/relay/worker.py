@@ -16,7 +16,7 @@ from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import Failure, NotOwner, StoreAway, StoreReplaced
 from bridge.core.events import Incoming
-from bridge.core.model import AgentMessage, ConversationId, Place
+from bridge.core.model import AgentMessage, Conversation, ConversationId, Place
 from bridge.core.ports import (
     VACANCY,
     Accepted,
@@ -66,12 +66,12 @@ class Worker:
         self._places: set[Place] = set()
         self._trouble = Trouble()
         self._renewing = asyncio.Lock()
-        self._lapsed = False
-        """Our lease had lapsed when it was last renewed."""
         self._lapses = 0
-        """How often that was so."""
-        self._doubtful: set[Place] = set()
-        """Places that a lapse of our lease may have cost us, or not."""
+        """How often our lease had lapsed when it was renewed."""
+        self._gap_ended = 0.0
+        """When the last time without intake that we know of ended (Redis time)."""
+        self._reading = 0.0
+        """Which of them is why we read the channels."""
         self._patient_until = float("-inf")
         """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
@@ -105,8 +105,6 @@ class Worker:
             self._take_over(incoming.conversation.place)
         if accepted.mine and accepted.intake is Intake.STORED:
             self._hand_over(incoming)
-        elif accepted.intake is Intake.STORED and not self._lease.held:
-            self._doubtful.add(incoming.conversation.place)
 
     async def _accept(self, incoming: Incoming) -> Accepted:
         try:
@@ -139,7 +137,7 @@ class Worker:
                 async def read() -> Sequence[Kept]:
                     return [await self._store.load(conversation)]
 
-                await self._read(conversation.place, read)
+                await self._read(read)
         self._drop_idle()
 
     async def _load_place(self, place: Place) -> None:
@@ -148,18 +146,19 @@ class Worker:
             for conversation in [one for one in self._early if one.place == place]:
                 # What was handed over by now is in what is read, or settled by somebody else.
                 del self._early[conversation]
-            await self._read(place, lambda: self._store.load_place(place))
+            await self._read(lambda: self._store.load_place(place))
         self._drop_idle()
 
-    async def _read(self, place: Place, read: Callable[[], Awaitable[Sequence[Kept]]]) -> None:
+    async def _read(self, read: Callable[[], Awaitable[Sequence[Kept]]]) -> None:
         lapses = self._lapses
         found = await store_insist(read, self._kit.clock)
         if lapses != self._lapses or not self._lease.held:
-            # A process that stood still meanwhile may have read what is out of date by now.
-            self._doubtful.add(place)
+            # A process that stood still meanwhile may have read what is out of date by now; what is
+            # ours after a lapse is loaded again.
             return
         for kept in found:
-            self._take_up(kept)
+            if kept.mine:
+                self._take_up(kept)
 
     def _take_up(self, kept: Kept) -> None:
         """Make the lane of what was read, or add the events that it has not heard of."""
@@ -177,8 +176,8 @@ class Worker:
         lane.wake()
         if lane.doubts:
             self._spawn(self._read_again(lane))
-        elif self._catchup.needed and conversation.active:
-            self._spawn(self._catchup.thread(conversation))
+        else:
+            self._read_thread(conversation)
 
     async def _read_again(self, lane: Lane) -> None:
         """What was acknowledged last may be lost. Until that is read nothing is sent: a message that
@@ -209,20 +208,18 @@ class Worker:
             return
         place = lane.conversation.id.place
         log.warning("place_lost", place=str(place))
-        self._places.discard(place)
-        self._doubtful.add(place)
         self._forget(place)
 
     def _take_over(self, place: Place) -> None:
         """It was another replica's until now: what is remembered of it is out of date."""
-        lanes = self._lanes_of(place)
-        for lane in lanes:
-            self._spawn(lane.abandon())
-        if lanes:
+        if self._lanes_of(place):
             self._forget(place)
         self._take_place(place)
 
     def _forget(self, place: Place) -> None:
+        self._places.discard(place)
+        for lane in self._lanes_of(place):
+            self._spawn(lane.abandon())
         # Whoever waits to load it would find the lanes still there.
         self._being_loaded.discard(place)
         self._spawn(self._let_go(place))
@@ -282,30 +279,31 @@ class Worker:
         held = self._lease.held
         if renewal.replaced:
             await self._take_back(sure=held)
-        lapsed = self._lease.lived and not (held and renewal.held)
+        found: set[Place] = set()
+        if self._lease.lived and not (held and renewal.held):
+            found = await self._find_again()
+            self._patient_until = sent_at + self._lease.seconds
         age = self._lease.age
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
         metrics.PARKED_ENTRIES.set(renewal.parked)
-        if renewal.lost:
-            log.warning("redis_replaced", replaced=renewal.replaced)
-            self._catch_up(max(renewal.alone, age, _TAIL))
-        elif renewal.alone > self._lease.seconds:
-            self._catch_up(renewal.alone)
-        for place in renewal.pending:
+        self._look_back(renewal, age)
+        for place in found.union(renewal.pending):
             self._take_place(place)
-        if lapsed:
-            self._lapses += 1
-            self._patient_until = sent_at + self._lease.seconds
-        if lapsed or self._lapsed:
-            # Twice: of what the lapse cost us, some may be noticed only now.
-            for place in self._doubtful:
-                self._take_place(place)
-        self._lapsed = lapsed
-        self._doubtful.clear()
         if renewal.vacant:
             self._vacancy.set()
         self._watch_vacancy(sent_at, renewal)
+
+    async def _find_again(self) -> set[Place]:
+        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
+        believe in the lease again: until then no lane sends anything. Returns those that are ours
+        and have no lane, because a write of theirs was refused meanwhile."""
+        self._lapses += 1
+        ours = set(await self._store.owned())
+        for place in {*self._places, *(one.place for one in self.lanes)} - ours:
+            log.warning("place_lost", place=str(place))
+            self._forget(place)
+        return ours - {one.place for one in self.lanes}
 
     async def _take_back(self, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know."""
@@ -330,13 +328,46 @@ class Worker:
         for incoming in list(events):
             await store_insist(lambda: self._store.accept(incoming), self._kit.clock)  # noqa: B023  # used at once
 
-    def _catch_up(self, alone: float) -> None:
-        """Nobody renewed a lease for long, so nobody stored what Slack sent meanwhile."""
-        log.warning("intake_gap", seconds=round(alone))
-        self._catchup.gap(self._clock.now() - alone)
+    # --- what nobody took in ---------------------------------------------------------------------
+
+    def missed(self, seconds: float) -> None:
+        """Slack could not reach us for so long."""
+        since = self._clock.now() - seconds
+        self._catch_up(since)
         self._spawn(self._catchup.channels())
+
+    def _look_back(self, renewal: Renewal, age: float) -> None:
+        """Read again what may not have been stored, each of us the threads of its conversations and
+        one of us the channels. `age`: seconds since our lease was renewed with the store before."""
+        gap = renewal.gap
+        if renewal.lost:
+            log.warning("redis_replaced", replaced=renewal.replaced)
+            self.missed(max(renewal.alone, age, _TAIL))
+        elif gap and gap.ended != self._gap_ended:
+            self._catch_up(gap.since)
+        if gap:
+            self._gap_ended = gap.ended
+            if gap.reader and self._reading != gap.ended:
+                self._reading = gap.ended
+                self._spawn(self._read_channels(gap.ended))
+
+    def _catch_up(self, since: float) -> None:
+        log.warning("intake_gap", seconds=round(self._clock.now() - since))
+        self._catchup.gap(since)
         for lane in self.lanes.values():
-            self._spawn(self._catchup.thread(lane.conversation))
+            self._read_thread(lane.conversation)
+
+    def _read_thread(self, conversation: Conversation) -> None:
+        if conversation.active and self._catchup.owes(conversation):
+            self._spawn(self._catchup.thread(conversation))
+
+    async def _read_channels(self, ended: float) -> None:
+        try:
+            await self._catchup.channels()
+            await store_insist(lambda: self._store.caught_up(ended), self._kit.clock)
+        except BaseException:
+            self._reading = 0.0
+            raise
 
     def _in_use(self) -> set[Place]:
         return {

@@ -18,6 +18,8 @@ from bridge.slack.places import Places
 from bridge.slack.translate import Viewpoint, message
 
 _PAGE = 200
+_ROOTS_SECONDS = 24 * 3600
+"""How old the root of a thread may be whose replies are looked for."""
 
 
 class SlackHistory:
@@ -29,18 +31,21 @@ class SlackHistory:
         self._places = places
 
     async def channels(self, since: str) -> AsyncIterator[Incoming]:
-        """Roots after `since` in every support channel, and the replies to them."""
+        """Roots and replies after `since` in every support channel; replies also to roots of the day
+        before."""
+        oldest = f"{max(ts_key(since)[0] - _ROOTS_SECONDS, 0)}.000000"
         for channel in await self._places.support_channels():
             try:
                 posts = await self._api.pages(
-                    "conversations.history", "messages", channel=channel, oldest=since, limit=_PAGE
+                    "conversations.history", "messages", channel=channel, oldest=oldest, limit=_PAGE
                 )
             except (Gone, Denied):
                 continue  # not ours to read, or not any more
             for post in sorted(posts, key=_order):
-                for incoming in self._taken(channel, [post]):
-                    yield incoming
-                if post.get("reply_count"):
+                if _order(post) > ts_key(since):
+                    for incoming in self._taken(channel, [post]):
+                        yield incoming
+                if post.get("reply_count") and ts_key(_latest(post)) > ts_key(since):
                     async for reply in self._replies(channel, str(post.get("ts")), since):
                         if reply.ts != post.get("ts"):
                             yield reply
@@ -72,6 +77,11 @@ class SlackHistory:
     def _taken(self, channel: str, posts: Sequence[Json]) -> list[Incoming]:
         found = (message({**post, "channel": channel}, self._view) for post in posts)
         return [incoming for incoming in found if isinstance(incoming, Incoming)]
+
+
+def _latest(root: Json) -> str:
+    """The newest `ts` of a thread; where Slack does not say, one that is later than any."""
+    return str(root.get("latest_reply") or "9999999999.000000")
 
 
 def _order(post: Mapping[str, object]) -> tuple[int, int]:

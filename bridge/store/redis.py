@@ -17,6 +17,8 @@
     settling               there while replicas take back places after it was replaced
     waiting                sorted set of places with waiting events
     renewed                when any lease was renewed last (Redis time)
+    gap                    hash: since and ended, the last time without any lease (Redis time), reader
+                           and done: who reads the channels for it, and whether that is finished
     parked                 hash: id -> sealed message that was given up (see `store/parked.py`)
     parked_at              sorted set of these ids by when that was
 
@@ -46,7 +48,7 @@ from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
 from bridge.core.parked import Parked
-from bridge.core.ports import VACANCY, Accepted, Intake, Kept, Renewal, Vacancy
+from bridge.core.ports import VACANCY, Accepted, Gap, Intake, Kept, Renewal, Vacancy
 from bridge.store import records
 from bridge.store.concerns import UNKNOWN, concerns
 from bridge.store.crypto import Box
@@ -97,7 +99,8 @@ def connect(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One conversation as Redis has it, the present epoch, and when that began (0: at the start)."""
+    """One conversation as Redis has it, the present epoch, when that began (0: at the start), and
+    whether its place is ours."""
 
     id: ConversationId
     fields: Mapping[bytes, bytes]
@@ -105,6 +108,7 @@ class _Found:
     tomb: bytes | None
     epoch: bytes
     since: float
+    mine: bool
 
     def doubtful(self, lane: Sequence[Incoming]) -> bool:
         """Whether an earlier Redis may have known more: of a state that it wrote, or of events that
@@ -159,6 +163,7 @@ class RedisStore:
         self._retake = self._script("retake", lambda: self._found)
         self._load = self._script("load")
         self._release = self._script("release")
+        self._caught_up = self._script("caught_up")
 
     def _script(self, name: str, working: Callable[[], str] | None = None) -> Script:
         """A script that is refused by any Redis but the one of the id `working` (empty: any)."""
@@ -265,11 +270,12 @@ class RedisStore:
             return cast("set[bytes]", await self._client.sunion(list(keys)))
 
     async def _fetch(self, ids: Sequence[ConversationId]) -> list[_Found]:
-        """State, lane and tombstone of each, in one round trip and as of one moment."""
-        epoch, since, *answers = await self._load(*map(str, ids))
+        """State, lane and tombstone of each (all of one place), in one round trip and as of one
+        moment."""
+        epoch, since, mine, *answers = await self._load(str(ids[0].place), *map(str, ids))
         states, lanes = ([_fields(flat) for flat in answers[n::3]] for n in (0, 1))
         found = zip(ids, states, lanes, answers[2::3], strict=True)
-        return [_Found(*one, epoch, float(since)) for one in found]
+        return [_Found(*one, epoch, float(since), mine == 1) for one in found]
 
     def _kept(self, found: _Found) -> Kept:
         state, sealed_mark = found.fields.get(b"state", found.tomb), found.fields.get(b"mark")
@@ -280,7 +286,8 @@ class RedisStore:
             mark = records.read_mark(self._box.open(sealed_mark))
             mark = replace(mark, at=float(found.fields[b"marked"]))
         lane = tuple(self._readable(found.lane.values(), str(found.id)))
-        return Kept(conversation, mark, lane, found.since if found.doubtful(lane) else 0.0)
+        doubt = found.since if found.doubtful(lane) else 0.0
+        return Kept(conversation, mark, lane, doubt, found.mine)
 
     def _readable(self, sealed: Iterable[bytes], whose: str) -> Iterable[Incoming]:
         for record in sealed:
@@ -297,7 +304,7 @@ class RedisStore:
 
     async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
-        held, time, before, replicas, vacant, parked, present, lost, *places = await self._renew(
+        answer = await self._renew(
             self._lease_ms,
             _PENDING_TOLD,
             _PENDING_LOOKED_AT,
@@ -306,6 +313,8 @@ class RedisStore:
             round(_CLEAN_SECONDS * 1000),
             *map(str, unused),
         )
+        held, time, before, replicas, vacant, parked, present, lost, *rest = answer
+        since, ended, reader, *places = rest
         self._found = present.decode()
         self._redis = self._redis or self._found
         now, last = float(time), float(before)
@@ -319,6 +328,7 @@ class RedisStore:
             parked=parked,
             replaced=self._found not in ("", self._redis),
             lost=lost == 1,
+            gap=Gap(float(since), float(ended), reader == 1) if float(ended) else None,
         )
 
     async def retake(self, places: Iterable[Place], sure: bool) -> Sequence[Place]:
@@ -331,9 +341,9 @@ class RedisStore:
         """See `ports.Store`. After a claim whose answer was lost, every place of ours is told
         again, whatever the limit, because nobody knows which of them that claim took."""
         if self._claim_in_doubt:
-            owned = await self._members(self._key("owned", self._incarnation))
+            owned = await self.owned()
             self._claim_in_doubt = False
-            return _places(owned)
+            return owned
         claimed: list[Place] = []
         more = True
         self._claim_in_doubt = True
@@ -344,6 +354,14 @@ class RedisStore:
             claimed += _places(places)
         self._claim_in_doubt = False
         return claimed
+
+    async def owned(self) -> Sequence[Place]:
+        """See `ports.Store`."""
+        return _places(await self._members(self._key("owned", self._incarnation)))
+
+    async def caught_up(self, ended: float) -> None:
+        """See `ports.Store`. Repeating it is harmless."""
+        await self._caught_up(f"{ended:.6f}")
 
     async def vacate(self, places: Iterable[Place]) -> None:
         """See `ports.Store`. Repeating it is harmless."""

@@ -330,6 +330,63 @@ async def test_what_slack_sent_while_nobody_was_there_is_read(world: World) -> N
     assert sorted(world.connect.heard()) == ["anybody?", "hello", "me, too"]
 
 
+async def test_every_replica_reads_the_threads_it_takes_over_after_an_outage(world: World) -> None:
+    """The second learns of it, too, although the first has renewed its lease by then."""
+    first = await world.replica()
+    ids = [await world.opened(f"hello {n}", channel=f"C{n}") for n in range(6)]
+    await first.kill()
+    missed = [world.customer.replies(id_, f"anybody {n}?") for n, id_ in enumerate(ids)]
+    await world.clock.sleep(3600.0)
+    world.places = 3
+    heirs = [await world.replica(), await world.replica()]
+    await until(lambda: all(world.connect.hears(f"anybody {n}?") for n in range(6)))
+    assert [len(heir.worker.lanes) for heir in heirs] == [3, 3]
+    await world.deliver(*missed)
+    await world.clock.sleep(60.0)
+    assert sorted(world.connect.heard()) == sorted(
+        word for n in range(6) for word in (f"hello {n}", f"anybody {n}?")
+    )
+
+
+async def test_who_dies_while_it_reads_what_was_missed_has_a_successor(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    await first.kill()
+    world.customer.replies(id_, "anybody?")
+    world.customer.opens("me, too", user="U2", channel="C2")
+    await world.clock.sleep(3600.0)
+    slow = Lifeline()
+    slow.seconds["store.claim"] = slow.seconds["store.accept"] = 3600.0
+    second = await world.replica(lifeline=slow)
+    await world.clock.sleep(1.0)
+    await second.kill()
+    await world.replica()
+    await until(lambda: world.connect.hears("anybody?") and world.connect.hears("me, too"))
+
+
+async def test_a_lane_sends_nothing_after_a_lapse_before_its_place_is_known_to_be_ours(
+    world: World,
+) -> None:
+    """Its process stood still while another took over, and goes on with an event in hand."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    late = world.customer.replies(id_, "late")
+    first.lifeline.redis = Redis.AWAY
+    second = await world.replica()
+    await until(lambda: id_ in second.worker.lanes)
+    await second.worker.accept(late)
+    await until(lambda: world.connect.hears("late"))
+    world.connect.forget_tokens()
+    sends = world.connect.faults.calls["send"]
+    first.lane(id_).add(late)
+    first.lifeline.redis = Redis.UP
+    first.lifeline.seconds["store.owned"] = 5.0
+    await until(lambda: not first.worker.lanes)
+    await world.clock.sleep(60.0)
+    assert world.connect.faults.calls["send"] == sends
+    assert world.connect.heard() == ["hello", "late"]
+
+
 # --- stopping ------------------------------------------------------------------------------------
 
 

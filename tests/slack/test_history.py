@@ -36,6 +36,15 @@ async def test_only_what_came_after(kit: Kit) -> None:
     assert await words(history(kit).channels(old["ts"])) == ["new"]
 
 
+async def test_what_was_answered_to_a_root_that_came_before(kit: Kit) -> None:
+    old = await kit.people.say("old root")
+    quiet = await kit.people.say("quiet root")
+    await kit.people.say("known", thread_ts=quiet["ts"])
+    last = await kit.people.say("known too", thread_ts=old["ts"])
+    await kit.people.say("missed", thread_ts=old["ts"])
+    assert await words(history(kit).channels(last["ts"])) == ["missed"]
+
+
 async def test_one_thread_after_a_time(kit: Kit) -> None:
     root = await kit.people.say("root")
     known = await kit.people.say("known", thread_ts=root["ts"])

@@ -347,6 +347,47 @@ async def test_renewal_tells_how_long_nobody_renewed(backend: Backend) -> None:
     assert 99 < (await one.renew()).alone < 160
 
 
+async def test_each_replica_is_told_of_the_last_gap_and_one_is_to_read(backend: Backend) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    assert (await one.renew()).gap is None
+    last = (await one.renew()).redis_time
+    await backend.client().set("t:renewed", f"{last - 100:.6f}")
+    found = (await one.renew()).gap
+    assert found is not None
+    assert (round(last - found.since), found.reader) == (100, True)
+    assert (await two.renew()).gap == replace(found, reader=False)
+    assert (await one.renew()).gap == found
+    await expire(backend, "one")
+    assert (await two.renew()).gap == found  # its reader died before it was done
+    await two.caught_up(found.ended)
+    assert (await two.renew()).gap == replace(found, reader=False)
+
+
+async def test_a_gap_that_nobody_read_is_part_of_the_next(backend: Backend) -> None:
+    one, client = await backend.replica("one"), backend.client()
+    for seconds in (500, 100):
+        await client.set("t:renewed", f"{(await one.renew()).redis_time - seconds:.6f}")
+        found = (await one.renew()).gap
+        assert found is not None
+        assert 499 < found.ended - found.since < 560
+    await one.caught_up(found.ended)
+    await client.set("t:renewed", f"{(await one.renew()).redis_time - 100:.6f}")
+    found = (await one.renew()).gap
+    assert found is not None
+    assert 99 < found.ended - found.since < 160
+
+
+async def test_what_is_read_says_whether_it_is_ours(backend: Backend) -> None:
+    one, two = await backend.replica("one"), await backend.replica("two")
+    await one.accept(wrote(thread()))
+    assert [kept.mine for kept in await one.load_place(place())] == [True]
+    assert [kept.mine for kept in await two.load_place(place())] == [False]
+    assert (await one.load(thread())).mine
+    assert list(await one.owned()) == [place()]
+    await expire(backend, "one")
+    assert not (await one.load(thread())).mine
+
+
 async def test_whoever_has_a_redis_to_himself_need_not_wait_for_dead_leases(
     backend: Backend,
 ) -> None:

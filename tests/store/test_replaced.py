@@ -228,7 +228,7 @@ async def test_where_redis_does_not_say_which_it_is_that_is_a_concern(real: Serv
     url = real.url.replace("unix://", "unix://bridge:p@")
     async with store_of(real, url) as store:
         await store.renew()
-        assert await store.accept(wrote(thread())) == MINE
+        assert (await store.accept(wrote(thread()))).mine
         assert not (await store.renew()).lost
         [concern] = await store.concerns()
         assert "INFO" in concern

@@ -28,6 +28,7 @@ local members = ARGV[1] .. ':members' -- incarnations that may own something
 local vacancies = ARGV[1] .. ':vacancies' -- channel: places lost their owner
 local redises = ARGV[1] .. ':redis' -- which Redis this was, and how often it was another
 local settling = ARGV[1] .. ':settling' -- there while others may have places that we know nothing of
+local gap = ARGV[1] .. ':gap' -- hash: the last time in which nobody took events in
 local waiting = ARGV[1] .. ':waiting' -- places with lane events, by when they were last told of
 
 local function exists(...)

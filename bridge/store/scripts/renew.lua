@@ -1,7 +1,9 @@
 -- Renews our lease, lets go of places that have nothing to do and of what was parked for too long.
 -- Returns {whether it was still there, the time, when any lease was renewed before (0: never), how
 -- many replicas live, '1' where a dead one may have left places, how many entries are parked, which
--- Redis this is, '1' where it may lack what another one knew, places of ours with waiting events...}.
+-- Redis this is, '1' where it may lack what another one knew, the last time that no lease was renewed
+-- for long: its begin, its end ('0': none), '1' where we are to read what was written then; then places
+-- of ours with waiting events...}.
 -- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6 how long what is parked is
 -- kept (ms), 7 the id of the Redis that we worked with until now ('': none), 8 for how long a clean
 -- end counts (ms), 9... places we have no use for.
@@ -46,6 +48,19 @@ end
 
 local before = redis.call('GET', ARGV[1] .. ':renewed') or '0'
 redis.call('SET', ARGV[1] .. ':renewed', time)
+if tonumber(before) > 0 and (time - before) * 1000 > tonumber(ARGV[3]) then
+  local since, done = unpack(redis.call('HMGET', gap, 'since', 'done'))
+  redis.call('DEL', gap)
+  -- An earlier one that nobody finished reading is part of this one.
+  redis.call('HSET', gap, 'since', since and not done and since or before, 'ended', time)
+  redis.call('EXPIRE', gap, 6 * 3600)
+end
+local since, ended, reader, done = unpack(redis.call('HMGET', gap, 'since', 'ended', 'reader', 'done'))
+if ended and not done and not alive(reader) then
+  reader = me
+  redis.call('HSET', gap, 'reader', me)
+end
+
 local replicas, vacant = 0, 0
 for _, incarnation in ipairs(redis.call('SMEMBERS', members)) do
   if alive(incarnation) then
@@ -61,6 +76,7 @@ end
 
 local answer = { lease and 1 or 0, time, before, replicas, vacant }
 answer[6], answer[7], answer[8] = redis.call('ZCARD', parked_at), present, lost and 1 or 0
+answer[9], answer[10], answer[11] = since or '0', ended or '0', reader == me and not done and 1 or 0
 local told = #answer
 for _, place in ipairs(redis.call('ZRANGE', waiting, 0, ARGV[5] - 1)) do
   if owner_of(place) == me then
