@@ -234,14 +234,16 @@ async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
     """The waiting message that `found` is.
 
     Most often the head; but an older message can have come in meanwhile and be the head now, so the
-    text decides, and only where it says nothing (message processing may have changed it) the order.
+    text decides, and only where it says nothing (message processing may have changed it) the order:
+    a wrong guess loses a message, so never one that was written later, by whatever clock.
     """
     candidates = _candidates(lane, found)
     for one in candidates:
         text = await _as_sent(lane, one, prefix(lane.conversation, one))
         if text.strip() == found.text.strip():
             return one
-    return candidates[0] if candidates else None
+    before = ts_key(f"{found.time:.6f}")
+    return next((one for one in candidates if ts_key(one.ts) <= before), None)
 
 
 async def _first_part(lane: Lane, found: Item) -> Progress | None:

@@ -337,7 +337,7 @@ async def test_every_replica_reads_the_threads_it_takes_over_after_an_outage(wor
     await first.kill()
     missed = [world.customer.replies(id_, f"anybody {n}?") for n, id_ in enumerate(ids)]
     await world.clock.sleep(3600.0)
-    world.places = 3
+    world.places, world.customer.supported = 3, False
     heirs = [await world.replica(), await world.replica()]
     await until(lambda: all(world.connect.hears(f"anybody {n}?") for n in range(6)))
     assert [len(heir.worker.lanes) for heir in heirs] == [3, 3]

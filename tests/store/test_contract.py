@@ -13,7 +13,7 @@ from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming
 from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
-from bridge.core.ports import VACANCY, Accepted, Intake
+from bridge.core.ports import VACANCY, Accepted, Gap, Intake
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
 from bridge.store.redis import RedisStore
@@ -365,16 +365,19 @@ async def test_each_replica_is_told_of_the_last_gap_and_one_is_to_read(backend: 
 
 async def test_a_gap_that_nobody_read_is_part_of_the_next(backend: Backend) -> None:
     one, client = await backend.replica("one"), backend.client()
-    for seconds in (500, 100):
+
+    async def gap_of(seconds: float) -> Gap:
         await client.set("t:renewed", f"{(await one.renew()).redis_time - seconds:.6f}")
         found = (await one.renew()).gap
         assert found is not None
-        assert 499 < found.ended - found.since < 560
-    await one.caught_up(found.ended)
-    await client.set("t:renewed", f"{(await one.renew()).redis_time - 100:.6f}")
-    found = (await one.renew()).gap
-    assert found is not None
-    assert 99 < found.ended - found.since < 160
+        return found
+
+    await gap_of(500.0)
+    longer = await gap_of(100.0)
+    assert 499 < longer.ended - longer.since < 560
+    await one.caught_up(longer.ended)
+    shorter = await gap_of(100.0)
+    assert 99 < shorter.ended - shorter.since < 160
 
 
 async def test_what_is_read_says_whether_it_is_ours(backend: Backend) -> None:
