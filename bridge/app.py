@@ -147,7 +147,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         bolt = bolt_app(slack, api, identity, intake)
         web.add_check("redis", lambda: worker.trouble)
         if settings.socket_mode:
-            sockets = SocketMode(bolt, api, slack.app_token, intake, clock)
+            sockets = SocketMode(
+                bolt, api, slack.app_token, intake, clock, heard_again=worker.missed
+            )
             web.add_check("slack", lambda: None if sockets.ready else "no Socket Mode connection")
             await start.insist("Slack", sockets.start)
             stack.push_async_callback(sockets.close, _DRAIN_SECONDS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
@@ -68,7 +69,8 @@ class SocketMode:
 
     `patience`: seconds without a connection after which a client is replaced. `check`: seconds
     between looks. `ping_interval`: seconds; slack_sdk calls a socket stale after four without a
-    pong. `silence`: seconds without any connection after which an operator is called.
+    pong. `silence`: seconds without any connection after which an operator is called;
+    `heard_again` is told how long such a silence was.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SocketMode:
         check: float = 1.0,
         ping_interval: float = 10.0,
         silence: float = 60.0,
+        heard_again: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._api = api
@@ -94,6 +97,7 @@ class SocketMode:
         self._check = check
         self._ping_interval = ping_interval
         self._silence = silence
+        self._heard_again = heard_again
         self._connected = [False] * connections
         self._heard_at = clock.boottime()
         """When any connection was last up."""
@@ -159,6 +163,7 @@ class SocketMode:
         if self.ready:
             if self._silent:
                 _log.warning("Slack can be heard again after %d s", now - self._heard_at)
+                self._heard_again(now - self._heard_at)
             self._heard_at, self._silent = now, False
         elif not self._silent and now - self._heard_at >= self._silence:
             self._silent = True

@@ -120,7 +120,8 @@ async def test_a_workspace_that_is_not_heard_of_is_reported_once(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = alarms()
-    async with sockets(kit, patience=1000.0) as mode:
+    silences: list[float] = []
+    async with sockets(kit, patience=1000.0, heard_again=silences.append) as mode:
         await until(lambda: mode.ready)
         await kit.people.do("settings", "PATCH", ticket_seconds=0)
         await kit.people.do("drop_sockets")
@@ -136,6 +137,7 @@ async def test_a_workspace_that_is_not_heard_of_is_reported_once(
         kit.clock.skew += 1000.0  # the clients are replaced
         await until(lambda: mode.ready)
         await until(lambda: "heard again" in caplog.text)
+        assert [round(silence, -2) for silence in silences] == [1700]
 
 
 def alarms() -> float:
