@@ -66,6 +66,8 @@ class Worker:
         self._places: set[Place] = set()
         self._trouble = Trouble()
         self._renewing = asyncio.Lock()
+        self._replacements = 0
+        """How often we found another Redis than before."""
         self._lapses = 0
         """How often our lease had lapsed when it was renewed."""
         self._gap_ended = 0.0
@@ -132,26 +134,38 @@ class Worker:
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
-            if self._early.pop(conversation, None):
+            if events := self._early.pop(conversation, None):
 
                 async def read() -> Sequence[Kept]:
                     return [await self._store.load(conversation)]
 
-                await self._read(read)
+                await self._read(events, read)
         self._drop_idle()
 
     async def _load_place(self, place: Place) -> None:
         async with self._loading:
             self._being_loaded.discard(place)
+            events = []
             for conversation in [one for one in self._early if one.place == place]:
                 # What was handed over by now is in what is read, or settled by somebody else.
-                del self._early[conversation]
-            await self._read(lambda: self._store.load_place(place))
+                events += self._early.pop(conversation)
+            await self._read(events, lambda: self._store.load_place(place))
         self._drop_idle()
 
-    async def _read(self, read: Callable[[], Awaitable[Sequence[Kept]]]) -> None:
-        lapses = self._lapses
-        found = await store_insist(read, self._kit.clock)
+    async def _read(
+        self, events: Sequence[Incoming], read: Callable[[], Awaitable[Sequence[Kept]]]
+    ) -> None:
+        lapses, replacements = self._lapses, self._replacements
+
+        async def attempt() -> Sequence[Kept]:
+            nonlocal replacements
+            if replacements != self._replacements:
+                # Only the Redis of before is sure to have them.
+                await self._offer(events)
+                replacements = self._replacements
+            return await read()
+
+        found = await store_insist(attempt, self._kit.clock)
         if lapses != self._lapses or not self._lease.held:
             # A process that stood still meanwhile may have read what is out of date by now; what is
             # ours after a lapse is loaded again.
@@ -308,9 +322,11 @@ class Worker:
     async def _take_back(self, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know."""
         kept = await self._store.retake(self._places, sure)
-        self._spawn(self._restore(set(kept)))
+        self._replacements += 1
+        early = [one for events in self._early.values() for one in events]
+        self._spawn(self._restore(set(kept), early))
 
-    async def _restore(self, kept: set[Place]) -> None:
+    async def _restore(self, kept: set[Place], early: Sequence[Incoming]) -> None:
         async with self._loading:
             for lane in list(self.lanes.values()):
                 try:
@@ -318,8 +334,7 @@ class Worker:
                 except NotOwner:
                     self._lost(lane)
                 await self._offer(lane.waiting.values())
-            for early in list(self._early.values()):
-                await self._offer(early)
+            await self._offer(early)
         for place in kept & self._places:
             self._take_place(place)
 

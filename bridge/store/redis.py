@@ -247,7 +247,7 @@ class RedisStore:
     async def load(self, conversation: ConversationId) -> Kept:
         """See `ports.Store`. Raises Unreadable where the state or the mark cannot be read; a lane
         event that cannot is reported and left out."""
-        [found] = await self._fetch([conversation])
+        [found] = await self._fetch(conversation.place, [conversation])
         return self._kept(found)
 
     async def load_place(self, place: Place) -> Sequence[Kept]:
@@ -255,9 +255,10 @@ class RedisStore:
         names = await self._members(self._key("active", place), self._key("pending", place))
         ids = sorted((ConversationId.parse(name.decode()) for name in names), key=str)
         kept = []
-        for start in range(0, len(ids), _LOAD_BATCH):
+        # Once even for none: that there is nothing, too, is to be said by the Redis that we know.
+        for start in range(0, max(len(ids), 1), _LOAD_BATCH):
             batch = ids[start : start + _LOAD_BATCH]
-            for found in await self._fetch(batch):
+            for found in await self._fetch(place, batch):
                 try:
                     kept.append(self._kept(found))
                 except Unreadable as error:
@@ -269,10 +270,10 @@ class RedisStore:
             # redis-py types the answer for clients that decode, too.
             return cast("set[bytes]", await self._client.sunion(list(keys)))
 
-    async def _fetch(self, ids: Sequence[ConversationId]) -> list[_Found]:
+    async def _fetch(self, place: Place, ids: Sequence[ConversationId]) -> list[_Found]:
         """State, lane and tombstone of each (all of one place), in one round trip and as of one
         moment."""
-        epoch, since, mine, *answers = await self._load(str(ids[0].place), *map(str, ids))
+        epoch, since, mine, *answers = await self._load(str(place), *map(str, ids))
         states, lanes = ([_fields(flat) for flat in answers[n::3]] for n in (0, 1))
         found = zip(ids, states, lanes, answers[2::3], strict=True)
         return [_Found(*one, epoch, float(since), mine == 1) for one in found]

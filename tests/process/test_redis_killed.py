@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -57,8 +57,11 @@ async def test_the_private_one_is_killed(
 ) -> None:
     service = Service(tmp_path, sandbox, BRIDGE_APPENDFSYNC=fsync)
 
+    async def servers() -> Sequence[int]:
+        return service.redis_pids()
+
     async def strike() -> None:
-        [pid] = service.redis_pids()
+        [pid] = await eventually(servers, bool)  # the one before may have died just now
         os.kill(pid, signal.SIGKILL)
 
     try:

@@ -154,6 +154,24 @@ async def test_what_waits_in_memory_waits_in_redis_again(world: World) -> None:
     assert world.connect.heard() == ["hello", "up 0", "up 1"]
 
 
+@pytest.mark.parametrize("noticed", ["while it is read", "before it is read"])
+async def test_an_event_whose_lane_is_to_be_loaded_is_not_lost(world: World, noticed: str) -> None:
+    """It was acknowledged, is in no lane yet, and nobody can read it again."""
+    empty = keep(world)
+    replica = await world.replica()
+    root = world.customer.opens("hello")
+    async with replica.worker._loading:
+        await world.deliver(root)
+        world.customer.written.clear()
+        await world.clock.sleep(1.0)
+        put_back(world, empty)
+        if noticed == "before it is read":
+            await replica.worker._renew()
+    await until(lambda: world.connect.hears("hello"))
+    await world.settled(root.conversation)
+    assert world.connect.heard() == ["hello"]
+
+
 async def test_states_are_stored_again_at_once(world: World) -> None:
     """With the mark of a post that is in the air, and without events that were settled."""
     replica = await world.replica()
