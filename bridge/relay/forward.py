@@ -164,8 +164,10 @@ async def _find_root(lane: Lane) -> NoRoot | None:
         return NoRoot()
     accepted = await store_insist(lambda: kit.store.accept(root), kit.clock)
     if accepted.intake is not Intake.STORED and root.id not in lane.waiting:
-        # It was decided on before, and opened nothing.
-        return NoRoot()
+        kept = await store_insist(lambda: kit.store.load(conversation_id), kit.clock)
+        if root.id not in {incoming.id for incoming in kept.lane}:
+            # It was decided on before, and opened nothing; else it is on its way to this lane.
+            return NoRoot()
     lane.add(root)
     return None
 

@@ -88,6 +88,9 @@ class Lane:
         self.changed = asyncio.Event()
         self.stopping = False
         self._listening_to = ""
+        self._stored = _contact_id(kept.conversation)
+        """The contact that the store knows of. Another one, connected, would be forgotten in a crash
+        with whoever answers there."""
         self._settled: deque[str] = deque(maxlen=_REMEMBERED)
         self._unparked: list[Parked] = []
         """What was given up; it is stored with the next write, which carries the state without it."""
@@ -276,9 +279,12 @@ class Lane:
             nonlocal parked
             parked = tuple(self._unparked)
             doubt = bool(self.doubts)
+            stored = _contact_id(self.conversation)
             await self.kit.store.settle(self.conversation, done, unmark, parked, doubt)
+            self._stored = stored
 
         await self._store(write)
+        self.wake()
         del self._unparked[: len(parked)]
         for one in parked:
             metrics.PARKED.labels(str(one.direction), one.reason).inc()
@@ -413,7 +419,7 @@ class Lane:
     # --- listening -------------------------------------------------------------------------------
 
     def _listen(self, contact: Contact) -> None:
-        if self._listening_to == contact.contact_id:
+        if contact.contact_id == self._listening_to or contact.contact_id != self._stored:
             return
         self._stop_listening()
         started = self.started if self.started and self.started.contact == contact else None
@@ -428,3 +434,7 @@ class Lane:
             chat, self.chat = self.chat, None
             self._spawn(chat.close())
         self._listening_to = ""
+
+
+def _contact_id(conversation: Conversation) -> str:
+    return conversation.contact.contact_id if conversation.contact else ""

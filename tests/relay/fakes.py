@@ -119,6 +119,8 @@ class FakeCustomer:
         """Users who may not open a conversation."""
         self.supported = True
         """Whether every channel is a support channel; elsewhere history has to be asked by thread."""
+        self.roots_read = 24 * 3600.0
+        """How much older a root may be whose thread is read with its channel."""
         self.flags: list[str] = []
         self.retired: list[str] = []
         self._clock = clock
@@ -253,8 +255,10 @@ class FakeCustomer:
     # --- the history -----------------------------------------------------------------------------
 
     async def channels(self, since: str) -> AsyncIterator[Incoming]:
+        """Of threads that are not too old."""
+        oldest = float(since) - self.roots_read
         for one in await self._history(since):
-            if self.supported:
+            if self.supported and float(one.conversation.thread_ts) > oldest:
                 yield one
 
     async def thread(self, conversation: ConversationId, since: str) -> AsyncIterator[Incoming]:

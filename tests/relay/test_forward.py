@@ -165,3 +165,20 @@ async def test_what_nobody_asks_for_is_erased_in_the_end(world: World) -> None:
     await until(lambda: NoticeKind.HELD_ERASED in world.customer.notices(id_), 8000.0)
     kept = await world.settled(id_)
     assert kept.conversation.held == ()
+
+
+async def test_a_root_that_another_replica_took_in_is_not_missing(world: World) -> None:
+    """It is stored, but the owner was not told of it."""
+    owner = await world.replica()
+    other = await world.replica()
+    world.reached = lambda: owner
+    root = world.customer.opens("hello")
+    reply = world.customer.replies(root.conversation, "there")
+    world.customer.faults.seconds["root"] = 2.0
+    await world.deliver(reply)
+    await until(lambda: world.customer.faults.calls["root"] == 1)
+    hearing = next(one for one in owner.worker._loops if one.get_name() == "arrivals")
+    hearing.cancel()
+    await other.worker.accept(root)
+    await until(lambda: world.connect.hears("there"))
+    assert world.connect.heard() == ["hello", "there"]

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.core.errors import Busy, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import NoticeKind, Phase, Policy
+from tests.relay.lifeline import Redis
 from tests.relay.virtual import until
 from tests.relay.world import World
 
@@ -271,3 +272,15 @@ async def test_a_clock_that_is_set_back_does_not_put_off_the_next_chat(world: Wo
     world.clock.ahead = -3600.0
     await world.deliver(world.customer.asks_to_reopen(id_))
     await until(lambda: len(world.connect.contacts) == 2, 60.0)
+
+
+async def test_a_contact_is_stored_before_it_is_connected(world: World) -> None:
+    replica = await world.replica()
+    world.connect.faults.seconds["start"] = 4.0
+    await world.deliver(world.customer.opens("hello"))
+    await until(lambda: world.connect.faults.calls["start"] == 1)
+    replica.lifeline.redis = Redis.AWAY
+    await world.clock.sleep(10.0)
+    assert [contact.connected for contact in world.connect.contacts] == [False]
+    replica.lifeline.redis = Redis.UP
+    await until(lambda: world.connect.hears("hello"))
