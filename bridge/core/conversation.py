@@ -90,7 +90,7 @@ def next_up(conversation: Conversation, lane: Collection[Incoming]) -> Incoming 
     waiting: list[Incoming | Wrote] = [*map(Wrote, held), *lane]
     if conversation.phase in (Phase.OPENING, Phase.ENDING):
         waiting = [one for one in lane if not isinstance(one.event, Wrote)] or waiting
-    elif conversation.progress or conversation.carried:
+    elif conversation.carried or (conversation.progress and conversation.progress.offset):
         waiting = [one for one in waiting if _has_begun(conversation, one)] or waiting
     return min(waiting, key=_place_in_line, default=None)
 

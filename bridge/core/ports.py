@@ -214,11 +214,13 @@ class Intake(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """`mine`: this replica owns the place, and is to work the event itself. `taken`: the place
-    became ours by this event, so whatever we remember of it is out of date."""
+    became ours by this event, so whatever we remember of it is out of date. `waiting`: how many
+    events wait in its lane, with this one."""
 
     intake: Intake
     mine: bool
     taken: bool = False
+    waiting: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +267,22 @@ class Renewal:
     gap: Gap | None = None
 
 
-class Vacancy(Enum):
-    """Heard where a replica that stops gave places back: they may be claimed at once."""
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event for a place of ours that another replica took in. `waiting`: how many events wait in
+    its lane, with this one."""
+
+    incoming: Incoming
+    waiting: int
+
+
+class Signal(Enum):
+    """What else is heard of other replicas."""
 
     VACANCY = auto()
-
-
-VACANCY = Vacancy.VACANCY
+    """One that stops gave places back: they may be claimed at once."""
+    LISTENING = auto()
+    """From here on we hear everything; what was told before is lost."""
 
 
 class Store(Protocol):
@@ -341,6 +352,6 @@ class Store(Protocol):
         """Drop the lease, and with it every place that is still ours."""
         ...
 
-    def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
-        """Events for our places that other replicas took in, and vacancies, as published."""
+    def arrivals(self) -> AsyncIterator[Arrival | Signal]:
+        """What other replicas tell us, from now on."""
         ...

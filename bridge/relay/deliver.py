@@ -99,4 +99,4 @@ async def store_insist(call: Callable[[], Awaitable[T]], clock: Clock) -> T:
         except StoreAway as away:
             log.info("store_away", reason=str(away), attempt=attempt)
             metrics.RETRIES.labels("redis", "write", "storeaway").inc()
-            await clock.sleep(min(5.0, 0.1 * 2.0 ** min(attempt, 10)))
+            await clock.sleep(min(1.0, 0.1 * 2.0 ** min(attempt, 10)))

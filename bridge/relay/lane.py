@@ -119,6 +119,10 @@ class Lane:
                 self.hear(FellBehind(incoming.event.message.user_id, incoming.ts))
         self.wake()
 
+    def would_hold(self, incoming: Incoming) -> int:
+        """How many events would wait here with this one."""
+        return len(self.waiting) + (incoming.id not in self.waiting)
+
     def resolve(self, doubt: Doubt) -> None:
         """What the store may have lost of this is known now."""
         self.doubts.discard(doubt)
@@ -173,9 +177,13 @@ class Lane:
         await asyncio.gather(
             *(t for t in busy if t is not asyncio.current_task()), return_exceptions=True
         )
-        if self.chat:
-            chat, self.chat = self.chat, None
-            await chat.close()
+        # Nothing is heard from here on; a dead socket takes a while to close, for which nobody waits.
+        self._stop_listening()
+
+    @property
+    def works(self) -> bool:
+        """Whether it was not let go of."""
+        return not self.stopping
 
     # --- state -----------------------------------------------------------------------------------
 

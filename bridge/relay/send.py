@@ -216,6 +216,9 @@ async def look(lane: Lane) -> bool:
 async def _record(lane: Lane, found: Item) -> None:
     sent = Sent(found.id, found.time)
     progress = lane.conversation.progress
+    if progress and not progress.offset and (one := await _other(lane, found, progress)):
+        await lane.conclude(_sent(lane, one, sent), _done(lane, one))
+        return
     if progress is None:
         if begun := await _first_part(lane, found):
             await lane.conclude(PartSent(begun, sent))
@@ -237,13 +240,24 @@ async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
     text decides, and only where it says nothing (message processing may have changed it) the order:
     a wrong guess loses a message, so never one that was written later, by whatever clock.
     """
-    candidates = _candidates(lane, found)
-    for one in candidates:
+    if one := await _of_these_words(lane, found):
+        return one
+    before = ts_key(f"{found.time:.6f}")
+    return next((one for one in _candidates(lane, found) if ts_key(one.ts) <= before), None)
+
+
+async def _of_these_words(lane: Lane, found: Item) -> CustomerMessage | None:
+    for one in _candidates(lane, found):
         text = await _as_sent(lane, one, prefix(lane.conversation, one))
         if text.strip() == found.text.strip():
             return one
-    before = ts_key(f"{found.time:.6f}")
-    return next((one for one in candidates if ts_key(one.ts) <= before), None)
+    return None
+
+
+async def _other(lane: Lane, found: Item, progress: Progress) -> CustomerMessage | None:
+    """An older message that came in, and went out, before anything of the one that was noted did."""
+    one = await _of_these_words(lane, found)
+    return one if one and one.id != progress.message_id else None
 
 
 async def _first_part(lane: Lane, found: Item) -> Progress | None:

@@ -18,13 +18,14 @@ from bridge.core.errors import Failure, NotOwner, StoreAway, StoreReplaced
 from bridge.core.events import Incoming
 from bridge.core.model import AgentMessage, Conversation, ConversationId, Place
 from bridge.core.ports import (
-    VACANCY,
     Accepted,
+    Arrival,
     Clock,
     CustomerHistory,
     Intake,
     Kept,
     Renewal,
+    Signal,
     Store,
 )
 from bridge.relay.catchup import CatchUp
@@ -106,7 +107,7 @@ class Worker:
         if accepted.taken and not self._stopping:
             self._take_over(incoming.conversation.place)
         if accepted.mine and accepted.intake is Intake.STORED:
-            self._hand_over(incoming)
+            self._hand_over(incoming, accepted.waiting)
 
     async def _accept(self, incoming: Incoming) -> Accepted:
         try:
@@ -116,10 +117,11 @@ class Worker:
             await self._renew()
             return await self._store.accept(incoming)
 
-    def _hand_over(self, incoming: Incoming) -> None:
-        """Give a stored event to its lane, loading that first where it is not in memory."""
+    def _hand_over(self, incoming: Incoming, waiting: int) -> None:
+        """Give a stored event to its lane. What is not in memory is loaded first: the lane, or other
+        ones of the `waiting` events, of which nobody told us, because all go in order."""
         lane = self.lanes.get(incoming.conversation)
-        if lane:
+        if lane and lane.would_hold(incoming) >= waiting:
             lane.add(incoming)
         elif not self._stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
@@ -218,9 +220,11 @@ class Worker:
 
     def _lost(self, lane: Lane) -> None:
         """Another replica owns the place of this lane: let go of all of them."""
-        if self._stopping:
+        if self._stopping or self.lanes.get(lane.conversation.id) is not lane:
             return
         place = lane.conversation.id.place
+        if place not in self._places:
+            return  # another lane of it was told before
         log.warning("place_lost", place=str(place))
         self._forget(place)
 
@@ -273,8 +277,11 @@ class Worker:
         while True:
             pause = self._lease.seconds / 3
             await self._clock.sleep(min(_TRY_AGAIN, pause) if self._trouble.reason else pause)
-            with suppress(StoreAway):
-                await self._renew()
+            await self._try_to_renew()
+
+    async def _try_to_renew(self) -> None:
+        with suppress(StoreAway):
+            await self._renew()
 
     async def _renew(self) -> None:
         async with self._renewing:
@@ -317,7 +324,7 @@ class Worker:
         for place in {*self._places, *(one.place for one in self.lanes)} - ours:
             log.warning("place_lost", place=str(place))
             self._forget(place)
-        return ours - {one.place for one in self.lanes}
+        return ours - {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
 
     async def _take_back(self, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know."""
@@ -438,10 +445,14 @@ class Worker:
 
     async def _hear_arrivals(self) -> None:
         async for heard in self._store.arrivals():
-            if heard is VACANCY:
-                self._vacancy.set()
-            else:
-                self._hand_over(heard)
+            match heard:
+                case Signal.VACANCY:
+                    self._vacancy.set()
+                case Signal.LISTENING:
+                    # It tells which places of ours have events that wait.
+                    self._spawn(self._try_to_renew())
+                case Arrival():
+                    self._hand_over(heard.incoming, heard.waiting)
 
     @property
     def trouble(self) -> str | None:

@@ -34,7 +34,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import redis.asyncio as redis
@@ -48,7 +48,7 @@ from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
 from bridge.core.parked import Parked
-from bridge.core.ports import VACANCY, Accepted, Gap, Intake, Kept, Renewal, Vacancy
+from bridge.core.ports import Accepted, Arrival, Gap, Intake, Kept, Renewal, Signal
 from bridge.store import records
 from bridge.store.concerns import UNKNOWN, concerns
 from bridge.store.crypto import Box
@@ -177,7 +177,7 @@ class RedisStore:
 
     async def accept(self, incoming: Incoming) -> Accepted:
         """See `ports.Store`. After StoreAway the event may be stored all the same."""
-        intake, mine, taken = await self._accept(
+        intake, mine, taken, waiting = await self._accept(
             str(incoming.conversation.place),
             str(incoming.conversation),
             incoming.id,
@@ -186,7 +186,7 @@ class RedisStore:
             self._seen_ms,
             *incoming.keys,
         )
-        return Accepted(Intake(intake.decode()), mine == 1, taken == 1)
+        return Accepted(Intake(intake.decode()), mine == 1, taken == 1, waiting)
 
     async def settle(
         self,
@@ -383,31 +383,39 @@ class RedisStore:
 
     # --- the channel ---------------------------------------------------------------------------
 
-    async def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
+    async def arrivals(self) -> AsyncIterator[Arrival | Signal]:
         """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
         comes by way of `renew`."""
         while True:
             try:
                 async with aclosing(self._subscription()) as messages:
-                    async for channel, record in messages:
-                        if channel == self._vacancies:
-                            yield VACANCY
-                            continue
-                        for incoming in self._readable([record], "arrival"):
-                            yield incoming
+                    async for message in messages:
+                        if (heard := self._heard(message)) is not None:
+                            yield heard
             except StoreAway as error:
                 log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _subscription(self) -> AsyncGenerator[tuple[str, bytes]]:
-        async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+    def _heard(self, message: Mapping[str, Any]) -> Arrival | Signal | None:
+        vacancies = message["channel"].decode() == self._vacancies
+        if message["type"] == "subscribe":
+            return None if vacancies else Signal.LISTENING
+        if vacancies:
+            return Signal.VACANCY
+        count, _, record = message["data"].partition(b" ")
+        for incoming in self._readable([record], "arrival"):
+            return Arrival(incoming, int(count))
+        return None
+
+    async def _subscription(self) -> AsyncGenerator[Mapping[str, Any]]:
+        async with self._client.pubsub() as channel:
             with translated():
-                await channel.subscribe(self._key("owner", self._incarnation), self._vacancies)
+                await channel.subscribe(self._vacancies, self._key("owner", self._incarnation))
             while True:
                 with translated():
                     message = await channel.get_message(timeout=None)
                 if message is not None:
-                    yield message["channel"].decode(), message["data"]
+                    yield message
 
     async def concerns(self) -> Sequence[str]:
         """What about this Redis endangers what is stored, in words. After `renew`."""

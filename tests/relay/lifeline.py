@@ -13,12 +13,13 @@ from bridge.core.events import Incoming
 from bridge.core.model import Contact, ConversationId, Item, Seen, Started
 from bridge.core.ports import (
     AgentSide,
+    Arrival,
     Chat,
     ChatListener,
     CustomerHistory,
     CustomerSide,
+    Signal,
     Store,
-    Vacancy,
 )
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class _Store(_Port):
             raise StoreAway("no answer")
         return answer
 
-    async def arrivals(self) -> AsyncIterator[Incoming | Vacancy]:
+    async def arrivals(self) -> AsyncIterator[Arrival | Signal]:
         async for heard in cast("Store", self._port).arrivals():
             if not self._lifeline.cut.is_set():
                 yield heard

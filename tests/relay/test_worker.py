@@ -77,10 +77,10 @@ async def test_an_event_handed_over_twice_is_worked_once(world: World) -> None:
     id_ = await world.opened("hello")
     reply = world.customer.replies(id_, "there")
     await world.deliver(reply)
-    replica.worker._hand_over(reply)
+    replica.worker._hand_over(reply, 1)
     await until(lambda: world.connect.hears("there"))
     await world.settled(id_)
-    replica.worker._hand_over(reply)
+    replica.worker._hand_over(reply, 1)
     await world.clock.sleep(60.0)
     assert world.connect.heard() == ["hello", "there"]
 
@@ -550,7 +550,7 @@ async def test_an_event_that_another_settled_is_not_worked_again(world: World) -
     async with second.worker._loading:
         await starting
         await until(lambda: id_.place in second.worker._places)
-        second.worker._hand_over(late)
+        second.worker._hand_over(late, 1)
     await world.deliver(world.customer.replies(id_, "once more"))
     await until(lambda: world.connect.hears("once more"))
     assert world.connect.heard() == ["hello", "there", "once more"]

@@ -19,7 +19,7 @@ from fakeredis._socket._base import BaseFakeSocket
 
 from bridge.core.events import Incoming, Wrote
 from bridge.core.model import ConversationId, CustomerMessage, Place, Workspace
-from bridge.core.ports import Vacancy
+from bridge.core.ports import Arrival, Signal
 from bridge.store import embedded
 from bridge.store.crypto import Box
 from bridge.store.redis import RedisStore, connect
@@ -152,16 +152,20 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 
             await asyncio.sleep(0.01)
 
 
+async def first_heard(owner: RedisStore) -> Arrival | Signal:
+    """What it is told first, after it began to listen."""
+    async for heard in owner.arrivals():
+        if heard is not Signal.LISTENING:
+            return heard
+    raise AssertionError("nothing more to hear")
+
+
 async def next_arrival(
     backend: Backend, owner: RedisStore, incarnation: str
-) -> asyncio.Task[Incoming | Vacancy]:
+) -> asyncio.Task[Arrival | Signal]:
     """Begin to listen; returns when the subscription stands."""
     client = backend.client()
-
-    async def first() -> Incoming | Vacancy:
-        return await anext(owner.arrivals())
-
-    task = asyncio.create_task(first())
+    task = asyncio.create_task(first_heard(owner))
 
     async def subscribed() -> bool:
         channel = f"t:owner:{incarnation}"

@@ -13,7 +13,7 @@ from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming
 from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
-from bridge.core.ports import VACANCY, Accepted, Gap, Intake
+from bridge.core.ports import Accepted, Arrival, Gap, Intake, Signal
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
 from bridge.store.redis import RedisStore
@@ -127,7 +127,7 @@ async def test_the_first_to_accept_owns_the_place_and_hears_what_others_accept(
     event = wrote(thread(ts="1700000099.000100"), 2, text="from the other")
     assert await two.accept(event) == THEIRS
     async with asyncio.timeout(5):
-        assert await arrival == event
+        assert await arrival == Arrival(event, 1)
 
 
 async def test_a_repeat_is_not_told_to_the_owner(backend: Backend) -> None:
@@ -138,7 +138,7 @@ async def test_a_repeat_is_not_told_to_the_owner(backend: Backend) -> None:
     assert await two.accept(known) == Accepted(Intake.REPEAT, mine=False)
     await two.accept(new)
     async with asyncio.timeout(5):
-        assert await arrival == new
+        assert await arrival == Arrival(new, 2)
 
 
 async def test_accepting_takes_a_place_from_an_owner_whose_lease_expired(backend: Backend) -> None:
@@ -542,7 +542,7 @@ async def test_others_hear_at_once_that_places_were_given_back(backend: Backend,
     await leaving.accept(wrote(thread()))
     heard = await next_arrival(backend, other, "other")
     await (leaving.vacate([place()]) if how == "vacate" else leaving.release())
-    assert await asyncio.wait_for(heard, 10) is VACANCY
+    assert await asyncio.wait_for(heard, 10) is Signal.VACANCY
 
 
 async def test_an_idle_place_is_not_claimed_and_opens_again_by_an_event(backend: Backend) -> None:

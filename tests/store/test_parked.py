@@ -13,6 +13,7 @@ from bridge.core.errors import NotOwner
 from bridge.core.events import Returned, Wrote
 from bridge.core.model import AgentMessage, Conversation, CustomerMessage, Phase, Progress, Retry
 from bridge.core.parked import Parked
+from bridge.core.ports import Arrival
 from bridge.store import redis as store_module
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable
@@ -104,7 +105,7 @@ async def test_tried_again_it_moves_into_its_lane_and_the_owner_hears_of_it(
     first, second = await shelf.entries()
     assert await shelf.retry(first, now=1.7e9)
     assert first.parked is not None
-    assert await arrival == first.parked.again(1.7e9)
+    assert await arrival == Arrival(first.parked.again(1.7e9), 1)
     assert await shelf.retry(second, now=1.7e9)
     lane = {one.id: one for one in (await store.load(thread())).lane}
     again = [entry.parked.again(1.7e9) for entry in (first, second) if entry.parked]

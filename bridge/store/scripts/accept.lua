@@ -1,5 +1,5 @@
 -- Remembers an event and puts it in its lane, once. Returns {what became of it, whether mine,
--- whether it was another's or nobody's before}.
+-- whether it was another's or nobody's before, how many events wait in its lane}.
 -- ARGV: 3 place, 4 conversation, 5 event id, 6 record, 7 '1' where it may open a conversation,
 -- 8 how long its keys are remembered (ms), 9... its keys.
 
@@ -22,8 +22,8 @@ if not stranger then
   end
 end
 if known or stranger then
-  return { known and 'repeat' or 'stranger', mine(place) and 1 or 0, 0 }
+  return { known and 'repeat' or 'stranger', mine(place) and 1 or 0, 0, 0 }
 end
 
-local taken = tell_owner(place, record)
-return { 'stored', mine(place) and 1 or 0, taken and 1 or 0 }
+local taken = tell_owner(place, conversation, record)
+return { 'stored', mine(place) and 1 or 0, taken and 1 or 0, redis.call('HLEN', lane) }

@@ -78,13 +78,15 @@ local function put_in_lane(place, conversation, id, record)
   redis.call('ZADD', waiting, 'NX', now(), place)
 end
 
--- Whoever owns the place is told of an event for it; without a living owner it becomes ours. Returns
--- whether it was not ours before.
-local function tell_owner(place, record)
+-- Whoever owns the place is told of an event for it, and how many wait in its lane, so that one of
+-- which the owner was not told is missed at once. Without a living owner the place becomes ours.
+-- Returns whether it was not ours before.
+local function tell_owner(place, conversation, record)
   local owner = owner_of(place)
   if alive(owner) then
     if owner ~= me then
-      redis.call('PUBLISH', key('owner', owner), record)
+      local count = redis.call('HLEN', key('lane', conversation))
+      redis.call('PUBLISH', key('owner', owner), count .. ' ' .. record)
     end
   elseif exists(settling) then
     -- Whoever has the place in memory takes it back; else it is claimed, as a dead replica's is.

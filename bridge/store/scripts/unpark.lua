@@ -13,6 +13,6 @@ end
 redis.call('SET', key('seen', 'parked:' .. id), '', 'PX', ARGV[5])
 unpark(id)
 if place then
-  tell_owner(place, ARGV[9])
+  tell_owner(place, ARGV[7], ARGV[9])
 end
 return 1
