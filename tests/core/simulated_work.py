@@ -143,7 +143,8 @@ def _advance(lane: SimLane, head: Incoming | Wrote) -> Steps[bool]:
 
 def _check_order(lane: SimLane, message: CustomerMessage) -> None:
     conversation = lane.conversation
-    begun = conversation.progress and conversation.progress.message_id == message.id
+    progress = conversation.progress
+    begun = progress and progress.offset and progress.message_id == message.id
     older = [one.id for one in _messages(lane) if ts_key(one.ts) < ts_key(message.ts)]
     assert begun or not older, f"{message.id} goes before {older}"
 
@@ -306,6 +307,10 @@ def _look(lane: SimLane) -> Steps[None]:
 def _record(lane: SimLane, found: Item) -> Steps[None]:
     sent = Sent(found.id, found.time)
     progress = lane.conversation.progress
+    one = _of_these_words(lane, found) if progress and not progress.offset else None
+    if progress and one and one.id != progress.message_id:
+        yield from lane.conclude(MessageSent(one, sent), _done(lane, one))
+        return
     if progress is None:
         if whole := _whose(lane, found):
             yield from lane.conclude(MessageSent(whole, sent), _done(lane, whole))
@@ -320,10 +325,14 @@ def _record(lane: SimLane, found: Item) -> Steps[None]:
 
 def _whose(lane: SimLane, found: Item) -> CustomerMessage | None:
     candidates = _messages(lane)
-    for one in candidates:
+    return _of_these_words(lane, found) or (candidates[0] if candidates else None)
+
+
+def _of_these_words(lane: SimLane, found: Item) -> CustomerMessage | None:
+    for one in _messages(lane):
         if found.text.endswith(one.text.strip()) and one.text.strip():
             return one
-    return candidates[0] if candidates else None
+    return None
 
 
 def _messages(lane: SimLane) -> list[CustomerMessage]:

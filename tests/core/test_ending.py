@@ -200,6 +200,14 @@ def test_held_messages_take_their_place_by_ts() -> None:
     assert next_up(replace(held, phase=Phase.ENDED), []) is None
 
 
+def test_a_message_goes_before_older_ones_only_if_something_of_it_went_already() -> None:
+    older, long = incoming(Wrote(wrote(99))), incoming(Wrote(wrote(100)))
+    noted = Progress(wrote(100).id, "a long story", limit=6, offset=0)
+    assert next_up(replace(opened(), progress=noted), [long, older]) == older
+    begun = replace(noted, offset=6)
+    assert next_up(replace(opened(), progress=begun), [long, older]) == long
+
+
 def test_a_message_that_has_begun_comes_first() -> None:
     begun = after(opened(), PartSent(Progress("102.000000", "one two", 4, 4)))
     lane = [incoming(Wrote(wrote(ts))) for ts in (101, 102)]

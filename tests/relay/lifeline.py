@@ -173,6 +173,7 @@ class _Agent(_Port):
 class _Chat(_Port):
     async def close(self) -> None:
         await cast("Chat", self._port).close()
+        await asyncio.sleep(self._lifeline.seconds.get("chat.close", 0.0))
 
 
 class _Ear:

@@ -51,6 +51,51 @@ async def test_events_taken_in_elsewhere_reach_the_owner(world: World) -> None:
     assert owner.has(id_).phase is Phase.OPEN
 
 
+async def test_an_event_of_which_the_owner_was_not_told_is_missed_with_the_next(
+    world: World,
+) -> None:
+    """They are worked in the order in which they were written."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    [deaf] = [loop for loop in owner.worker._loops if loop.get_name() == "arrivals"]
+    deaf.cancel()
+    begun = world.clock.boottime()
+    for replica, text in ((other, "one"), (owner, "two"), (other, "three"), (owner, "four")):
+        await replica.worker.accept(world.customer.replies(id_, text))
+    await until(lambda: world.connect.hears("four"))
+    assert world.clock.boottime() - begun < 1.0  # missed, not swept
+    assert world.connect.heard() == ["hello", "one", "two", "three", "four"]
+
+
+async def test_whoever_listens_again_looks_for_what_it_was_not_told(world: World) -> None:
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    arrivals = owner.worker._loops[1]
+    arrivals.cancel()
+    await other.worker.accept(world.customer.replies(id_, "there"))
+    owner.worker._loops[1] = asyncio.create_task(owner.worker._hear_arrivals())
+    begun = world.clock.boottime()
+    await until(lambda: world.connect.hears("there"))
+    assert world.clock.boottime() - begun < 1.0
+
+
+async def test_nobody_waits_for_dead_sockets_to_close(world: World) -> None:
+    """What comes to one place must not wait for what another one leaves behind."""
+    first = await world.replica()
+    first.lifeline.seconds["chat.close"] = 600.0
+    here = await world.opened("hello", channel="C1")
+    there = await world.opened("hi", channel="C2")
+    first.worker._lost(first.lane(here))
+    await world.clock.sleep(0.5)
+    first.worker._take_place(here.place)
+    root = world.customer.opens("new", channel="C3")
+    await world.deliver(root)
+    await until(lambda: world.connect.hears("new") and here in first.worker.lanes, seconds=5.0)
+    assert there in first.worker.lanes
+
+
 async def test_an_event_nobody_was_told_of_is_swept(world: World) -> None:
     replica = await world.replica()
     id_ = await world.opened("hello")
