@@ -39,7 +39,7 @@ class Redis(Enum):
 class Lifeline:
     """Counts the calls of one replica to its ports. At call number `at` (from 1) everything is cut,
     before it is carried out or `after`: then no call returns and nothing is heard any more. `late`:
-    that call was in the air, and is carried out so many seconds later."""
+    that call was in the air, and is carried out so many seconds later (see `postpone`)."""
 
     def __init__(self, at: int = 0, *, after: bool = False, late: float | None = None) -> None:
         self.calls: list[str] = []
@@ -50,6 +50,10 @@ class Lifeline:
         self._buried = False
         self._at = at
         self._after = after
+        self.landed = asyncio.Event()
+        """A write that was in the air has reached Redis."""
+        self.postpone: Callable[[str, float], bool] = lambda _name, _seconds: False
+        """Lets a platform carry out the next call of this name late; False where nobody can."""
         self._late = late
         self._in_the_air: asyncio.Task[None] | None = None
 
@@ -70,9 +74,9 @@ class Lifeline:
         self.calls.append(name)
         mine = len(self.calls) == self._at
         if mine and not self._after:
-            self.cut.set()
             if self._late is not None:
-                self._in_the_air = asyncio.create_task(_later(self._late, call))
+                self._in_the_air = asyncio.create_task(self._fly(name, call, self._late))
+            self.cut.set()
         await self._alive()
         await asyncio.sleep(0)  # nothing goes out before a connection is in hand
         try:
@@ -84,6 +88,13 @@ class Lifeline:
             await asyncio.sleep(self.seconds[name])
         await self._answered(mine)
         return answer
+
+    async def _fly(self, name: str, call: Callable[[], Awaitable[object]], late: float) -> None:
+        if not self.postpone(name, late):
+            await asyncio.sleep(late)
+        with suppress(Failure, NotOwner, StoreAway):
+            await call()
+        self.landed.set()
 
     async def _answered(self, mine: bool) -> None:
         if mine:
@@ -101,12 +112,6 @@ class Lifeline:
         `asyncio.wait_for` returns an answer that came at the same moment.)"""
         self.cut.set()
         self._buried = True
-
-
-async def _later(seconds: float, call: Callable[[], Awaitable[object]]) -> None:
-    await asyncio.sleep(seconds)
-    with suppress(Failure, NotOwner, StoreAway):
-        await call()
 
 
 class _Port:

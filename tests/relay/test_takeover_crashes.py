@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 
@@ -47,7 +48,7 @@ async def _buried(world: World, lifeline: Lifeline, *, expelled: bool = False) -
     dead = next(one for one in world.replicas if one.lifeline is lifeline)
     await dead.kill()
     if expelled:
-        await world.backend.client().delete(f"t:lease:{dead.name}")
+        await world.expel(dead)
 
 
 async def _play_while(world: World, happens: Awaitable[None]) -> None:
@@ -70,7 +71,7 @@ async def _played_in_turn(*lives: Lifeline, expelled: bool = False) -> None:
         await world.replica(POLICY, lifeline=lives[0])
 
         async def succeed() -> None:
-            for dying, heir in zip(lives, lives[1:], strict=False):
+            for dying, heir in pairwise(lives):
                 await _buried(world, dying, expelled=expelled)
                 await world.replica(POLICY, lifeline=heir)
 
@@ -137,7 +138,22 @@ async def test_a_request_is_carried_out_after_the_next_has_begun(at: int) -> Non
     ],
 )
 async def test_a_write_reaches_redis_after_the_next_has_begun(at: int) -> None:
-    await _played_in_turn(Lifeline(at, late=5.0), Lifeline(), expelled=True)
+    """Whoever comes third finds what the second wrote."""
+    async with a_world() as world:
+        greet(world)
+        first = Lifeline(at, late=5.0)
+        await world.replica(POLICY, lifeline=first)
+
+        async def succeed() -> None:
+            await _buried(world, first, expelled=True)
+            second = await world.replica(POLICY)
+            await first.landed.wait()
+            await asyncio.sleep(0.1)
+            await second.kill()
+            await world.expel(second)
+            await world.replica(POLICY)
+
+        await _play_while(world, succeed())
 
 
 # --- two take events in --------------------------------------------------------------------------
