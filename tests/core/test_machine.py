@@ -242,6 +242,29 @@ class Machine(RuleBasedStateMachine):
         self.replicas[index].die()
         self.replicas[index] = self._born(index)
 
+    @rule(
+        index=either,
+        seconds=st.sampled_from([31.0, 31.0, 400.0]),
+        meanwhile=works,
+        end=st.sampled_from(["", "dies", "stops"]),
+        then=works,
+    )
+    def one_stands_still(
+        self, *, index: int, seconds: float, meanwhile: Work, end: str, then: Work
+    ) -> None:
+        """Until its lease is over, and longer: the other one takes over, and may be gone when it
+        goes on."""
+        other = 1 - index
+        self._pass(seconds, frozen=(index,))
+        self._go_on(meanwhile, only=other)
+        if end == "dies":
+            self._replace(other)
+            self._pass(LEASE + 1.0, frozen=(index,))
+        elif end == "stops":
+            self.replicas[other].release()
+            self.replicas[other] = self._born(other)
+        self._go_on(then)
+
     @rule(index=either, then=works)
     def redis_loses_a_lease(self, index: int, then: Work) -> None:
         """Whoever held it believes in it still."""
@@ -266,7 +289,7 @@ class Machine(RuleBasedStateMachine):
     # --- time ------------------------------------------------------------------------------------
 
     @rule(
-        seconds=st.sampled_from([3.0, 3.0, 12.0, 31.0, 60.0, 400.0, 2000.0, 90_000.0]),
+        seconds=st.sampled_from([3.0, 9.0, 21.0, 31.0, 60.0, 400.0, 2000.0, 90_000.0]),
         frozen=st.sampled_from([(), (0,), (1,), (0, 1)]),
         then=works,
     )
@@ -305,16 +328,16 @@ class Machine(RuleBasedStateMachine):
     def relay_works(self, then: Work) -> None:
         self._go_on(then)
 
-    def _go_on(self, work: Work) -> None:
-        """Let deliveries and frames arrive, or not, and take some steps."""
+    def _go_on(self, work: Work, only: int | None = None) -> None:
+        """Let deliveries and frames arrive, or not, and take some steps (of one replica only)."""
         deliver, picks, times = work
         if deliver:
             while self.world.slack.undelivered:
-                self._deliver(0, picks[0] % 2)
+                self._deliver(0, picks[0] % 2 if only is None else only)
             while self.world.connect.in_flight:
                 self.world.connect.frame_arrives(0)
         for pick in picks * times:
-            if steps := self._runnable():
+            if steps := self._runnable(only):
                 self._step(steps[pick % len(steps)])
 
     def _step(self, step: Callable[[], None]) -> None:
@@ -324,9 +347,10 @@ class Machine(RuleBasedStateMachine):
             self.failed = True
             raise
 
-    def _runnable(self) -> list[Callable[[], None]]:
+    def _runnable(self, only: int | None = None) -> list[Callable[[], None]]:
         air = self.world.air
-        steps = [step for one in self.replicas for step in one.runnable()]
+        awake = self.replicas if only is None else [self.replicas[only]]
+        steps = [step for one in awake for step in one.runnable()]
         return [*steps, *(partial(air.carry_out, one) for one in air.requests)]
 
     # --- the promises ----------------------------------------------------------------------------
