@@ -234,8 +234,7 @@ class Machine(RuleBasedStateMachine):
         """As SIGTERM makes it, within its grace period or not."""
         self.replicas[index].stop()
         self._go_on(grace)
-        self.replicas[index].release()
-        self.replicas[index] = self._born(index)
+        self._end(index, stops=True)
         self._go_on(then)
 
     def _replace(self, index: int) -> None:
@@ -244,26 +243,40 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         index=either,
-        seconds=st.sampled_from([31.0, 31.0, 400.0]),
+        first=works,
+        still=st.sampled_from([(31.0, 0.0), (31.0, -3600.0), (400.0, 20.0)]),
         meanwhile=works,
         end=st.sampled_from(["", "dies", "stops"]),
         then=works,
     )
     def one_stands_still(
-        self, *, index: int, seconds: float, meanwhile: Work, end: str, then: Work
+        self,
+        *,
+        index: int,
+        first: Work,
+        still: tuple[float, float],
+        meanwhile: Work,
+        end: str,
+        then: Work,
     ) -> None:
-        """Until its lease is over, and longer: the other one takes over, and may be gone when it
-        goes on."""
-        other = 1 - index
+        """In the middle of something, until its lease is over and its clock was set. The other one
+        takes over, and may be gone when it goes on."""
+        self._wrote(self.world.slack.next_ts(), "U1", words=2, files=0, mention=True)
+        self._go_on(first, only=index)
+        seconds, self.clocks[index].ahead = still
         self._pass(seconds, frozen=(index,))
-        self._go_on(meanwhile, only=other)
-        if end == "dies":
-            self._replace(other)
-            self._pass(LEASE + 1.0, frozen=(index,))
-        elif end == "stops":
-            self.replicas[other].release()
-            self.replicas[other] = self._born(other)
+        self._go_on(meanwhile, only=1 - index)
+        if end:
+            self._end(1 - index, stops=end == "stops")
         self._go_on(then)
+
+    def _end(self, index: int, *, stops: bool) -> None:
+        if stops:
+            self.replicas[index].release()
+            self.replicas[index] = self._born(index)
+        else:
+            self._replace(index)
+            self._pass(LEASE + 1.0, frozen=(1 - index,))
 
     @rule(index=either, then=works)
     def redis_loses_a_lease(self, index: int, then: Work) -> None:
