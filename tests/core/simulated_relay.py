@@ -30,8 +30,9 @@ from bridge.core.events import (
 from bridge.core.model import Conversation, Item, ItemKind, Phase
 from bridge.core.ports import Kept
 from bridge.relay.lease import Lease
+from tests.core.simulated_back import back
 from tests.core.simulated_steps import Steps, Task, Turns
-from tests.core.simulated_work import back, forward, start
+from tests.core.simulated_work import forward, start
 from tests.core.simulated_world import World
 
 

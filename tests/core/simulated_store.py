@@ -21,6 +21,8 @@ class SimStore:
         """How much Redis' clock is ahead: leases and marks live by it."""
         self.state: Conversation | None = None
         self.mark: Mark | None = None
+        self.marked_at = 0.0
+        """By true time."""
         self.lane: dict[str, Incoming] = {}
         self.owner = ""
         self.leases: dict[str, float] = {}
@@ -73,6 +75,11 @@ class SimStore:
         """Nobody writes to the platforms for a place whose lease is over, as far as one can know."""
         assert self.alive(me) or me in self.cut_short, f"{me} writes without a lease"
 
+    def check_marked(self, ids: Collection[str], seconds: float) -> None:
+        """A post is written soon after its mark, or whoever finds that looks too early."""
+        age = self._time() - self.marked_at
+        assert age <= seconds, f"{ids} marked {age} s ago"
+
     def claim(self, me: str) -> tuple[Place, ...]:
         ownerless = self.owner not in ("", me) and not self.alive(self.owner)
         if not self.alive(me) or not ownerless:
@@ -119,6 +126,7 @@ class SimStore:
     def set_mark(self, me: str, ids: Collection[str], since: str) -> Mark:
         self._check(me)
         self.mark = Mark(tuple(ids), self.now(), since)
+        self.marked_at = self._time()
         return self.mark
 
     def forget(self, me: str, done: Sequence[str]) -> None:

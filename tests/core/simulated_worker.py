@@ -46,9 +46,7 @@ class SimReplica:
         self.lease = Lease(clock, LEASE)
         self.lane: SimLane | None = None
         self._owns = False
-        self._lapsed = False
         self._lapses = 0
-        self._doubtful = False
         self._patient_until = float("-inf")
         self._being_loaded = False
         self._claiming = False
@@ -118,8 +116,6 @@ class SimReplica:
             self._take_over()
         if accepted.mine and accepted.intake is Intake.STORED:
             self.hand_over(incoming)
-        elif accepted.intake is Intake.STORED and not self.lease.held:
-            self._doubtful = True
         yield None
         self._unacknowledged.remove(incoming)
 
@@ -153,17 +149,14 @@ class SimReplica:
 
     def _read(self, *, whole_place: bool) -> Steps[None]:
         """What came before is in what is read, or settled; what comes meanwhile may not be."""
-        early, self._early = self._early, []
+        self._early = []
         lapses = self._lapses
         yield None
         busy = self.world.store.busy or not whole_place
-        kept = self.world.store.load() if busy else None
+        mine = self.world.store.mine(self.name)
+        kept = self.world.store.load() if busy and mine else None
         yield None
-        if lapses != self._lapses or not self.lease.held:
-            # It may be out of date, and somebody else's.
-            self._early = [*early, *self._early]
-            self._doubtful = True
-        elif kept:
+        if kept and lapses == self._lapses and self.lease.held:
             self._take_up(kept)
 
     def _take_up(self, kept: Kept) -> None:
@@ -183,18 +176,18 @@ class SimReplica:
 
     def lost(self, lane: SimLane) -> None:
         """A write was refused."""
-        self._owns = False
-        self._doubtful = True
         self._forget()
 
     def _take_over(self) -> None:
         """The place was somebody else's: what is remembered of it is out of date."""
         if self.lane:
-            self.lane.abandon()
             self._forget()
         self._take_place()
 
     def _forget(self) -> None:
+        self._owns = False
+        if self.lane:
+            self.lane.abandon()
         self._being_loaded = False
         self._spawn(self._let_go(self._loading.ask()))
 
@@ -220,20 +213,26 @@ class SimReplica:
         yield None
         renewal = self.world.store.renew(self.name)
         yield None
-        lapsed = self.lease.lived and not (self.lease.held and renewal.held)
-        self.lease.renewed(sent_at, renewal)
-        if renewal.pending:
-            self._take_place()
-        if lapsed:
-            self._lapses += 1
+        found = False
+        if self.lease.lived and not (self.lease.held and renewal.held):
+            found = yield from self._find_again()
             self._patient_until = sent_at + LEASE
-        if (lapsed or self._lapsed) and self._doubtful:
+        self.lease.renewed(sent_at, renewal)
+        if found or renewal.pending:
             self._take_place()
-        self._lapsed = lapsed
-        self._doubtful = False
         if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True
             self._spawn(self._claim())
+
+    def _find_again(self) -> Steps[bool]:
+        """Before the lease is believed in again: what others took meanwhile is let go."""
+        self._lapses += 1
+        yield None
+        ours = self.world.store.owner == self.name
+        yield None
+        if not ours and (self._owns or self.lane):
+            self._forget()
+        return ours and self.lane is None
 
     def finish(self) -> None:
         """Let Redis answer whatever was asked."""

@@ -234,13 +234,49 @@ class Machine(RuleBasedStateMachine):
         """As SIGTERM makes it, within its grace period or not."""
         self.replicas[index].stop()
         self._go_on(grace)
-        self.replicas[index].release()
-        self.replicas[index] = self._born(index)
+        self._end(index, stops=True)
         self._go_on(then)
 
     def _replace(self, index: int) -> None:
         self.replicas[index].die()
         self.replicas[index] = self._born(index)
+
+    @rule(
+        index=either,
+        first=works,
+        still=st.sampled_from([(31.0, 0.0), (31.0, -3600.0), (400.0, 20.0)]),
+        meanwhile=works,
+        end=st.sampled_from(["", "dies", "stops"]),
+        then=works,
+    )
+    def one_stands_still(
+        self,
+        *,
+        index: int,
+        first: Work,
+        still: tuple[float, float],
+        meanwhile: Work,
+        end: str,
+        then: Work,
+    ) -> None:
+        """In the middle of something, until its lease is over and its clock was set. The other one
+        takes over, and may be gone when it goes on."""
+        self._wrote(self.world.slack.next_ts(), "U1", words=2, files=0, mention=True)
+        self._go_on(first, only=index)
+        seconds, self.clocks[index].ahead = still
+        self._pass(seconds, frozen=(index,))
+        self._go_on(meanwhile, only=1 - index)
+        if end:
+            self._end(1 - index, stops=end == "stops")
+        self._go_on(then)
+
+    def _end(self, index: int, *, stops: bool) -> None:
+        if stops:
+            self.replicas[index].release()
+            self.replicas[index] = self._born(index)
+        else:
+            self._replace(index)
+            self._pass(LEASE + 1.0, frozen=(1 - index,))
 
     @rule(index=either, then=works)
     def redis_loses_a_lease(self, index: int, then: Work) -> None:
@@ -266,7 +302,7 @@ class Machine(RuleBasedStateMachine):
     # --- time ------------------------------------------------------------------------------------
 
     @rule(
-        seconds=st.sampled_from([3.0, 3.0, 12.0, 31.0, 60.0, 400.0, 2000.0, 90_000.0]),
+        seconds=st.sampled_from([3.0, 9.0, 21.0, 31.0, 60.0, 400.0, 2000.0, 90_000.0]),
         frozen=st.sampled_from([(), (0,), (1,), (0, 1)]),
         then=works,
     )
@@ -305,16 +341,16 @@ class Machine(RuleBasedStateMachine):
     def relay_works(self, then: Work) -> None:
         self._go_on(then)
 
-    def _go_on(self, work: Work) -> None:
-        """Let deliveries and frames arrive, or not, and take some steps."""
+    def _go_on(self, work: Work, only: int | None = None) -> None:
+        """Let deliveries and frames arrive, or not, and take some steps (of one replica only)."""
         deliver, picks, times = work
         if deliver:
             while self.world.slack.undelivered:
-                self._deliver(0, picks[0] % 2)
+                self._deliver(0, picks[0] % 2 if only is None else only)
             while self.world.connect.in_flight:
                 self.world.connect.frame_arrives(0)
         for pick in picks * times:
-            if steps := self._runnable():
+            if steps := self._runnable(only):
                 self._step(steps[pick % len(steps)])
 
     def _step(self, step: Callable[[], None]) -> None:
@@ -324,9 +360,10 @@ class Machine(RuleBasedStateMachine):
             self.failed = True
             raise
 
-    def _runnable(self) -> list[Callable[[], None]]:
+    def _runnable(self, only: int | None = None) -> list[Callable[[], None]]:
         air = self.world.air
-        steps = [step for one in self.replicas for step in one.runnable()]
+        awake = self.replicas if only is None else [self.replicas[only]]
+        steps = [step for one in awake for step in one.runnable()]
         return [*steps, *(partial(air.carry_out, one) for one in air.requests)]
 
     # --- the promises ----------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
-from bridge.core.errors import StoreAway
+from bridge.core.errors import Failure, NotOwner, StoreAway
 from bridge.core.events import Incoming
 from bridge.core.model import Contact, ConversationId, Item, Seen, Started
 from bridge.core.ports import (
@@ -37,9 +38,10 @@ class Redis(Enum):
 
 class Lifeline:
     """Counts the calls of one replica to its ports. At call number `at` (from 1) everything is cut,
-    before it is carried out or `after`: then no call returns and nothing is heard any more."""
+    before it is carried out or `after`: then no call returns and nothing is heard any more. `late`:
+    that call was in the air, and is carried out so many seconds later (see `postpone`)."""
 
-    def __init__(self, at: int = 0, *, after: bool = False) -> None:
+    def __init__(self, at: int = 0, *, after: bool = False, late: float | None = None) -> None:
         self.calls: list[str] = []
         self.cut = asyncio.Event()
         self.redis = Redis.UP
@@ -48,6 +50,12 @@ class Lifeline:
         self._buried = False
         self._at = at
         self._after = after
+        self.landed = asyncio.Event()
+        """A write that was in the air has reached Redis."""
+        self.postpone: Callable[[str, float], bool] = lambda _name, _seconds: False
+        """Lets a platform carry out the next call of this name late; False where nobody can."""
+        self._late = late
+        self._in_the_air: asyncio.Task[None] | None = None
 
     def store(self, store: Store) -> Store:
         return cast("Store", _Store(self, store, "store"))
@@ -66,6 +74,8 @@ class Lifeline:
         self.calls.append(name)
         mine = len(self.calls) == self._at
         if mine and not self._after:
+            if self._late is not None:
+                self._in_the_air = asyncio.create_task(self._fly(name, call, self._late))
             self.cut.set()
         await self._alive()
         await asyncio.sleep(0)  # nothing goes out before a connection is in hand
@@ -78,6 +88,13 @@ class Lifeline:
             await asyncio.sleep(self.seconds[name])
         await self._answered(mine)
         return answer
+
+    async def _fly(self, name: str, call: Callable[[], Awaitable[object]], late: float) -> None:
+        if not self.postpone(name, late):
+            await asyncio.sleep(late)
+        with suppress(Failure, NotOwner, StoreAway):
+            await call()
+        self.landed.set()
 
     async def _answered(self, mine: bool) -> None:
         if mine:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from bridge.core.errors import Uncertain
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Phase, Policy
 from bridge.core.ports import Kept
@@ -112,9 +113,22 @@ class World:
             timing or Timing(),
             lifeline or Lifeline(),
         )
+        replica.lifeline.postpone = self._postpone
         self.replicas.append(replica)
         await until(lambda: replica.lease.held or replica.lifeline.cut.is_set())
         return replica
+
+    async def expel(self, dead: Replica) -> None:
+        """End its lease, as a service does that has its Redis to itself."""
+        await self.backend.client().delete(f"t:lease:{dead.name}")
+
+    def _postpone(self, name: str, seconds: float) -> bool:
+        port, _, call = name.partition(".")
+        faults = {"slack": self.customer.faults, "connect": self.connect.faults}
+        late = {**faults, "chat": self.connect.faults}.get(port)
+        if late is not None:
+            late.next(call, Uncertain(name, "nobody waits"), late=seconds)
+        return late is not None
 
     async def deliver(self, *events: Incoming) -> None:
         """As Slack does: again and again, until somebody acknowledges. In order."""
