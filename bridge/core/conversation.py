@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import assert_never
 
-from bridge.core import contacts, outcomes, transcript
+from bridge.core import contacts, intake, outcomes, transcript
 from bridge.core.decision import Decision, owe, owe_once, ts_key, without_button
 from bridge.core.events import (
     AskedToEnd,
@@ -34,6 +34,7 @@ from bridge.core.events import (
     Identified,
     Identify,
     Incoming,
+    IntakeMissed,
     ItemsArrived,
     LaneEvent,
     Listen,
@@ -49,6 +50,7 @@ from bridge.core.events import (
     StartRefused,
     Subscribed,
     Then,
+    ThreadRead,
     Ticked,
     Wrote,
 )
@@ -150,7 +152,7 @@ def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -
             return transcript.items_arrived(conversation, event, now, policy)
         case SendDelayed():
             return contacts.waits(conversation, event)
-        case FellBehind() | CaughtUp() | Ticked():
+        case FellBehind() | CaughtUp() | Ticked() | IntakeMissed() | ThreadRead():
             return _time_went_on(conversation, event, now)
         case _:
             return outcomes.went_on(conversation, event, now, policy)
@@ -314,9 +316,15 @@ def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decisi
 
 
 def _time_went_on(
-    conversation: Conversation, event: FellBehind | CaughtUp | Ticked, now: float
+    conversation: Conversation,
+    event: FellBehind | CaughtUp | Ticked | IntakeMissed | ThreadRead,
+    now: float,
 ) -> Decision:
     match event:
+        case IntakeMissed():
+            return intake.missed(conversation, event)
+        case ThreadRead():
+            return intake.read(conversation, event)
         case Ticked():
             return _ticked(conversation, now)
         case FellBehind() if not (conversation.behind or conversation.phase is Phase.NEW):

@@ -254,6 +254,22 @@ class CaughtUp:
     """The lane is empty again."""
 
 
+@dataclass(frozen=True, slots=True)
+class IntakeMissed:
+    """Nobody took events in between `since` (a `ts`) and `ended` (Redis time): the thread has to be
+    read."""
+
+    since: str
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRead:
+    """What was written in the thread until `ended` is stored in the lane."""
+
+    ended: float
+
+
 Fact = (
     Identified
     | NoRoot
@@ -276,6 +292,8 @@ Fact = (
     | Ticked
     | FellBehind
     | CaughtUp
+    | IntakeMissed
+    | ThreadRead
 )
 
 Event = LaneEvent | Fact

@@ -375,6 +375,10 @@ class Conversation:
     """Nobody heard the end of the chat that a new one continues."""
     last_ts: str = ""
     """Newest event of the thread that was settled."""
+    unread: str = ""
+    """From this `ts` on the thread has to be read: nobody took events in for a time."""
+    gap_ended: float = 0.0
+    """When the last such time ended that this conversation knows of (Redis time)."""
     last_post_ts: str = ""
     """Newest post of ours that was settled."""
     behind: bool = False
@@ -384,7 +388,7 @@ class Conversation:
     def active(self) -> bool:
         """Whether its owner has anything to watch or to do, waiting events apart."""
         live = self.phase in (Phase.OPENING, Phase.OPEN, Phase.ENDING)
-        return live or bool(self.owed) or bool(self.held)
+        return live or bool(self.owed) or bool(self.held) or bool(self.unread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,15 +248,15 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`held`: the lease was still ours. `pending`: places of ours with events that wait. `alone`:
-    seconds since any replica renewed before this one, so that nobody may have taken events in; 0
+    """`held`: the lease was still ours. `pending`: places of ours with events that wait, and how
+    many. `alone`: seconds since any replica renewed before this one, so that nobody may have taken events in; 0
     where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
     to claim. `parked`: how many entries are parked. `replaced`: another store answers than at our
     last renewal, and refuses us until `retake`; `lost`: it may lack what the last one knew. `gap`:
     the last one of the last hours."""
 
     held: bool
-    pending: tuple[Place, ...]
+    pending: Mapping[Place, int]
     redis_time: float
     alone: float = 0.0
     replicas: int = 1

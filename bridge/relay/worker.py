@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +15,7 @@ import structlog
 from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import Failure, NotOwner, StoreAway, StoreReplaced
-from bridge.core.events import Incoming
+from bridge.core.events import Incoming, IntakeMissed, ThreadRead
 from bridge.core.model import AgentMessage, Conversation, ConversationId, Place
 from bridge.core.ports import (
     Accepted,
@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 
 _CLAIMED_AT_ONCE = 50
 _UNUSED_AT_ONCE = 500
+_CLOCKS_APART = 60.0
+"""Seconds by which Slack's clock, Redis' and ours may differ, generously."""
+_REMEMBERED_SECONDS = 3600.0
 _TRY_AGAIN = 1.0
 """Seconds between renewals while Redis is away."""
 _TAIL = 5.0
@@ -71,10 +74,10 @@ class Worker:
         """How often we found another Redis than before."""
         self._lapses = 0
         """How often our lease had lapsed when it was renewed."""
-        self._gap_ended = 0.0
-        """When the last time without intake that we know of ended (Redis time)."""
+        self._missed = IntakeMissed("", 0.0)
+        """The last time without intake that we know of."""
         self._reading = 0.0
-        """Which of them is why we read the channels."""
+        """When the one ended for which we read the channels."""
         self._patient_until = float("-inf")
         """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
@@ -193,13 +196,14 @@ class Worker:
         if lane.doubts:
             self._spawn(self._read_again(lane))
         else:
-            self._read_thread(conversation)
+            self._read_thread(lane)
 
     async def _read_again(self, lane: Lane) -> None:
         """What was acknowledged last may be lost. Until that is read nothing is sent: a message that
         has arrived already is known by its place among the others."""
         try:
-            await self._catchup.thread(lane.conversation, held_up=True)
+            if since := self._since(lane.conversation):
+                await self._catchup.thread(lane.conversation.id, since, held_up=True)
         except Failure as failure:
             log.warning("thread_not_read", call=failure.call, code=failure.code)
         lane.resolve(Doubt.WRITTEN)
@@ -309,11 +313,21 @@ class Worker:
         self._on_replicas(renewal.replicas)
         metrics.PARKED_ENTRIES.set(renewal.parked)
         self._look_back(renewal, age)
-        for place in found.union(renewal.pending):
+        waiting = self._waiting()
+        for place in found | {
+            one for one, count in renewal.pending.items() if count > waiting[one]
+        }:
             self._take_place(place)
         if renewal.vacant:
             self._vacancy.set()
         self._watch_vacancy(sent_at, renewal)
+
+    def _waiting(self) -> Counter[Place]:
+        """How many events wait in each place, as far as our lanes know."""
+        waiting = Counter[Place]()
+        for lane in self.lanes.values():
+            waiting[lane.conversation.id.place] += len(lane.waiting) if lane.works else 0
+        return waiting
 
     async def _find_again(self) -> set[Place]:
         """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
@@ -354,9 +368,8 @@ class Worker:
 
     def missed(self, seconds: float) -> None:
         """Slack could not reach us for so long."""
-        since = self._clock.now() - seconds
-        self._catch_up(since)
-        self._spawn(self._catchup.channels())
+        self._note_gap(self._clock.now() - seconds, self._kit.redis_now())
+        self._spawn(self._catchup.channels(self._missed.since))
 
     def _look_back(self, renewal: Renewal, age: float) -> None:
         """Read again what may not have been stored, each of us the threads of its conversations and
@@ -365,27 +378,40 @@ class Worker:
         if renewal.lost:
             log.warning("redis_replaced", replaced=renewal.replaced)
             self.missed(max(renewal.alone, age, _TAIL))
-        elif gap and gap.ended != self._gap_ended:
-            self._catch_up(gap.since)
-        if gap:
-            self._gap_ended = gap.ended
-            if gap.reader and self._reading != gap.ended:
-                self._reading = gap.ended
-                self._spawn(self._read_channels(gap.ended))
+        elif gap and gap.ended > self._missed.ended:
+            self._note_gap(gap.since, gap.ended)
+        if gap and gap.reader and self._reading != gap.ended:
+            self._reading = gap.ended
+            self._spawn(self._read_channels(gap.ended))
 
-    def _catch_up(self, since: float) -> None:
-        log.warning("intake_gap", seconds=round(self._clock.now() - since))
-        self._catchup.gap(since)
+    def _note_gap(self, since: float, ended: float) -> None:
+        log.warning("intake_gap", seconds=round(ended - since))
+        start, last = f"{since - _CLOCKS_APART:.6f}", self._missed
+        if ended - last.ended < _REMEMBERED_SECONDS:
+            # Conversations that are taken up later may have lived through both.
+            start = min(start, last.since, key=ts_key)
+        self._missed = IntakeMissed(start, ended)
         for lane in self.lanes.values():
-            self._read_thread(lane.conversation)
+            self._read_thread(lane)
 
-    def _read_thread(self, conversation: Conversation) -> None:
-        if conversation.active and self._catchup.owes(conversation):
-            self._spawn(self._catchup.thread(conversation))
+    def _read_thread(self, lane: Lane) -> None:
+        lane.hear(self._missed)
+        if lane.conversation.unread:
+            self._spawn(self._fetch(lane))
+
+    async def _fetch(self, lane: Lane) -> None:
+        before = lane.conversation
+        await self._catchup.thread(before.id, before.unread)
+        lane.hear(ThreadRead(before.gap_ended))
+
+    def _since(self, conversation: Conversation) -> str:
+        """Where to begin to read, if what was settled last is not to be trusted."""
+        starts = (conversation.last_ts or conversation.id.thread_ts, self._missed.since)
+        return min((ts for ts in starts if ts), key=ts_key, default="")
 
     async def _read_channels(self, ended: float) -> None:
         try:
-            await self._catchup.channels()
+            await self._catchup.channels(self._missed.since)
             await store_insist(lambda: self._store.caught_up(ended), self._kit.clock)
         except BaseException:
             self._reading = 0.0

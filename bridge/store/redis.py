@@ -315,13 +315,13 @@ class RedisStore:
             *map(str, unused),
         )
         held, time, before, replicas, vacant, parked, present, lost, *rest = answer
-        since, ended, reader, *places = rest
+        since, ended, reader, *pending = rest
         self._found = present.decode()
         self._redis = self._redis or self._found
         now, last = float(time), float(before)
         return Renewal(
             held == 1,
-            _places(places),
+            dict(zip(_places(pending[::2]), pending[1::2], strict=True)),
             now,
             alone=max(now - last, 0.0) if last else 0.0,
             replicas=replicas,

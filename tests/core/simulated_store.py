@@ -58,7 +58,9 @@ class SimStore:
         self.leases[me] = self.now() + LEASE
         self.cut_short.discard(me)
         told = bool(self.lane) and self.owner == me
-        return Renewal(held, self._places() if told else (), self.now())
+        return Renewal(
+            held, dict.fromkeys(self._places(), len(self.lane)) if told else {}, self.now()
+        )
 
     def lose_lease(self, me: str) -> None:
         """As a Redis does that lost its last writes."""

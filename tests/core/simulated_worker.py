@@ -249,7 +249,7 @@ class SimReplica:
         """Time went by in which its lease was kept."""
         store = self.world.store
         store.leases[self.name] = store.now() + LEASE
-        self.lease.renewed(self.clock.boottime(), Renewal(True, (), store.now()))
+        self.lease.renewed(self.clock.boottime(), Renewal(True, {}, store.now()))
 
     def _claim(self) -> Steps[None]:
         yield None

@@ -21,7 +21,7 @@ async def test_it_counts_from_before_the_renewal_was_sent(clock: FakeClock) -> N
     lease = Lease(clock, 30.0)
     sent_at = clock.boottime()
     await clock.sleep(5.0)  # the answer was slow
-    lease.renewed(sent_at, Renewal(held=True, pending=(), redis_time=1000.0))
+    lease.renewed(sent_at, Renewal(held=True, pending={}, redis_time=1000.0))
     await clock.sleep(24.0)
     lease.guard()
     await clock.sleep(1.0)
@@ -33,6 +33,6 @@ async def test_it_counts_from_before_the_renewal_was_sent(clock: FakeClock) -> N
 async def test_redis_time_is_never_thought_later_than_it_is(clock: FakeClock) -> None:
     lease = Lease(clock, 30.0)
     await clock.sleep(100.0)
-    lease.renewed(clock.boottime(), Renewal(held=True, pending=(), redis_time=5000.0))
+    lease.renewed(clock.boottime(), Renewal(held=True, pending={}, redis_time=5000.0))
     await clock.sleep(7.0)
     assert lease.redis_now() == pytest.approx(5007.0)

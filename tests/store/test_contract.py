@@ -250,7 +250,7 @@ async def test_forget_leaves_nothing_but_the_keys(backend: Backend, store: Redis
     await store.settle(Conversation(thread(), Phase.OPEN))
     await store.forget(thread(), [event.id])
     assert await store.load_place(place()) == []
-    assert (await store.renew()).pending == ()
+    assert not (await store.renew()).pending
     assert await backend.client().keys(f"t:[cl]*:{thread()}") == []
     assert (await store.accept(event)).intake is Intake.REPEAT
     assert (await store.accept(wrote(thread(), 2, opens=False))).intake is Intake.STRANGER
@@ -411,8 +411,8 @@ async def test_renewal_tells_of_our_places_where_events_wait(backend: Backend) -
     await one.accept(wrote(thread("C4"), 1))
     await one.settle(Conversation(thread("C4"), Phase.OPEN), [wrote(thread("C4"), 1).id])
     await expire(backend, "dead")
-    assert (await one.renew()).pending == (place("C1"),)
-    assert (await two.renew()).pending == (place("C2"),)
+    assert (await one.renew()).pending == {place("C1"): 1}
+    assert (await two.renew()).pending == {place("C2"): 1}
 
 
 async def test_renewal_tells_that_there_may_be_something_to_claim(backend: Backend) -> None:

@@ -111,7 +111,7 @@ async def test_tried_again_it_moves_into_its_lane_and_the_owner_hears_of_it(
     again = [entry.parked.again(1.7e9) for entry in (first, second) if entry.parked]
     assert lane == {one.id: one for one in again}
     assert await shelf.entries() == []
-    assert (await store.renew()).pending == (place(),)
+    assert (await store.renew()).pending == {place(): 2}
     # The retries are events like any other from here on.
     await store.settle(Conversation(thread(), Phase.OPEN), list(lane))
     assert (await store.load(thread())).lane == ()

@@ -2,8 +2,8 @@
 -- Returns {whether it was still there, the time, when any lease was renewed before (0: never), how
 -- many replicas live, '1' where a dead one may have left places, how many entries are parked, which
 -- Redis this is, '1' where it may lack what another one knew, the last time that no lease was renewed
--- for long: its begin, its end ('0': none), '1' where we are to read what was written then; then places
--- of ours with waiting events...}.
+-- for long: its begin, its end ('0': none), '1' where we are to read what was written then; then each
+-- place of ours with waiting events, and how many...}.
 -- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6 how long what is parked is
 -- kept (ms), 7 the id of the Redis that we worked with until now ('': none), 8 for how long a clean
 -- end counts (ms), 9... places we have no use for.
@@ -82,8 +82,13 @@ for _, place in ipairs(redis.call('ZRANGE', waiting, 0, ARGV[5] - 1)) do
   if owner_of(place) == me then
     -- To the end of the line: a place that stays stuck must not hide the ones behind it.
     redis.call('ZADD', waiting, 'XX', time, place)
+    local count = 0
+    for _, conversation in ipairs(redis.call('SMEMBERS', key('pending', place))) do
+      count = count + redis.call('HLEN', key('lane', conversation))
+    end
     answer[#answer + 1] = place
-    if #answer - told >= tonumber(ARGV[4]) then
+    answer[#answer + 1] = count
+    if #answer - told >= 2 * ARGV[4] then
       break
     end
   end
