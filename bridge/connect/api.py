@@ -12,7 +12,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,9 +133,12 @@ class ConnectApi:
         body: Mapping[str, Any],
         urgency: Urgency = Urgency.WAITING,
         rank: float = 0.0,
+        *,
+        guard: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """One call to the Participant Service, when its turn has come."""
+        """One call to the Participant Service, when its turn has come and `guard` does not raise."""
         await self._turn(operation, urgency, rank)
+        guard()
         url = self._settings.participant_url + _PATHS[operation]
         with self._measured(operation):
             answer = await self._post(operation, url, body, {"X-Amz-Bearer": token})

@@ -130,10 +130,12 @@ class ConnectChat:
         """Connect and subscribe in the background."""
         self._connection.start(urgency, started)
 
-    async def send(self, text: str, client_token: str) -> Sent:
+    async def send(
+        self, text: str, client_token: str, guard: Callable[[], None] = lambda: None
+    ) -> Sent:
         """SendMessage; returns the item that it became."""
         self._check("SendMessage")
-        return await self._outbound.send(text, client_token)
+        return await self._outbound.send(text, client_token, guard)
 
     async def end(self, client_token: str) -> None:
         """DisconnectParticipant. A contact that is over already is success. The socket stays: the

@@ -177,15 +177,19 @@ class Credentials:
         self._renewal = asyncio.Lock()
 
     async def call(
-        self, operation: str, body: Mapping[str, Any], urgency: Urgency = Urgency.WAITING
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        urgency: Urgency = Urgency.WAITING,
+        guard: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """One participant call with a valid connection token."""
+        """One participant call with a valid connection token; `guard` comes last before it."""
         self._judge.allow(self, operation)
         token, fresh = await self._valid(urgency), False
         refused = 0
         while True:
             try:
-                answer = await self._participant(operation, token, body, urgency)
+                answer = await self._participant(operation, token, body, urgency, guard)
             except Forbidden:
                 # One that a new socket brought along meanwhile may be older than the refusal, or
                 # may have made ours void: neither proves that the contact is over.
@@ -247,14 +251,19 @@ class Credentials:
         return connection
 
     async def _participant(
-        self, operation: str, token: str, body: Mapping[str, Any], urgency: Urgency
+        self,
+        operation: str,
+        token: str,
+        body: Mapping[str, Any],
+        urgency: Urgency,
+        guard: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         if self._ended:
             raise Gone(operation, "ContactOver")
         begun = self._clock.boottime()
         # After a failover sockets come back in the order in which they are likely to be needed.
         rank = -self._active_at if urgency is Urgency.RECONNECT else 0.0
-        answer = await self._api.participant(operation, token, body, urgency, rank)
+        answer = await self._api.participant(operation, token, body, urgency, rank, guard=guard)
         self._judge.served(self, begun)
         return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 
 from bridge.connect.contacts import Credentials
 from bridge.connect.quota import Quotas, Urgency
@@ -36,11 +37,12 @@ class Outbound:
         self._typist: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def send(self, text: str, client_token: str) -> Sent:
-        """SendMessage; returns the item that it became."""
+    async def send(self, text: str, client_token: str, guard: Callable[[], None]) -> Sent:
+        """SendMessage; returns the item that it became. `guard` comes last before the request."""
         answer = await self._credentials.call(
             "SendMessage",
             {"ContentType": PLAIN, "Content": text, "ClientToken": client_token},
+            guard=guard,
         )
         item_id = answer.get("Id")
         if not isinstance(item_id, str) or not item_id:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from bridge.core.decision import Decision, owe, owe_once, with_person, without_button
+from bridge.core.decision import (
+    Decision,
+    owe,
+    owe_once,
+    ts_key,
+    with_person,
+    without_button,
+)
 from bridge.core.events import (
     ContactOver,
     ContactStarted,
@@ -36,7 +43,9 @@ from bridge.core.text import cut
 LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
 
 
-def identified(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
+def identified(
+    conversation: Conversation, event: Identified, now: float, policy: Policy
+) -> Decision:
     """Somebody's profile: a name to remember in a chat, or whoever opens the next one."""
     profile = event.profile
     if not event.opens or conversation.phase not in (Phase.NEW, Phase.ENDED):
@@ -44,7 +53,7 @@ def identified(conversation: Conversation, event: Identified, policy: Policy) ->
     known = profile.user_id in {person.user_id for person in conversation.people}
     if not profile.may_open and not known:
         return _refused(conversation, event)
-    return _open(conversation, event, policy)
+    return _open(conversation, event, now, policy)
 
 
 def _refused(conversation: Conversation, event: Identified) -> Decision:
@@ -56,7 +65,7 @@ def _refused(conversation: Conversation, event: Identified) -> Decision:
     return Decision(conversation, then=drop)
 
 
-def _open(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
+def _open(conversation: Conversation, event: Identified, now: float, policy: Policy) -> Decision:
     profile = event.profile
     generation = conversation.generation + 1
     source = conversation.past_contact_id if policy.rehydrate else ""
@@ -97,6 +106,10 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
         dropped_until=0.0,
         dropped_for="",
     )
+    if event.addressed and first_id and not conversation.id.flat:
+        # Replies that overtook a mention that was late belonged to no conversation yet.
+        late = ts_key(first_id) < ts_key(f"{now - policy.late_seconds:.6f}")
+        opened = replace(opened, unread=first_id if late else opened.unread)
     opened = with_person(opened, profile.user_id, profile.name, policy)
     connecting = Notice(f"connecting:{generation}", NoticeKind.CONNECTING, user_id=profile.user_id)
     return without_button(Decision(owe(opened, connecting)))

@@ -24,6 +24,7 @@ from bridge.core.events import (
     ContactOver,
     ContactStarted,
     CredentialsRenewed,
+    Duty,
     Effect,
     EndContact,
     Event,
@@ -42,6 +43,7 @@ from bridge.core.events import (
     NoRoot,
     Post,
     Prepared,
+    ReadThread,
     Returned,
     SendDelayed,
     SendToAgent,
@@ -72,15 +74,17 @@ def decide(conversation: Conversation, event: Event, now: float, policy: Policy)
     return _fact(conversation, event, now, policy)
 
 
-def duties(conversation: Conversation) -> tuple[StartContact | Listen | Post, ...]:
+def duties(conversation: Conversation) -> tuple[Duty, ...]:
     """What the state itself demands, now and again after every restart."""
-    todo: list[StartContact | Listen | Post] = []
+    todo: list[Duty] = []
     if conversation.phase is Phase.OPENING and not conversation.contact and conversation.opening:
         todo.append(StartContact(conversation.opening))
     if conversation.contact and conversation.phase in contacts.LISTENING:
         todo.append(Listen(conversation.contact))
     if conversation.owed:
         todo.append(Post(conversation.owed[0]))
+    if conversation.unread:
+        todo.append(ReadThread(conversation.unread))
     return tuple(todo)
 
 
@@ -137,7 +141,7 @@ def _lane_event(
 def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -> Decision:
     match event:
         case Identified():
-            return contacts.identified(conversation, event, policy)
+            return contacts.identified(conversation, event, now, policy)
         case NoRoot():
             return Decision(conversation, then=Then.FORGET)
         case Subscribed():

@@ -352,6 +352,17 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadThread:
+    """Take in what was written in the thread after the `ts` `since` -> ThreadRead."""
+
+    since: str
+
+
+Duty = StartContact | Listen | Post | ReadThread
+"""What the state itself demands."""
+
+
+@dataclass(frozen=True, slots=True)
 class TellAgent:
     """One bracketed line to the agent: something of theirs did not arrive. Best effort."""
 
@@ -389,6 +400,7 @@ Effect = (
     | SendToAgent
     | EndContact
     | Post
+    | ReadThread
     | TellAgent
     | Flag
     | Unflag

@@ -149,8 +149,9 @@ class ChatListener(Protocol):
 class Chat(Protocol):
     """The live end of one contact: its credentials, its socket, its transcript."""
 
-    async def send(self, text: str, client_token: str) -> Sent:
-        """SendMessage. A 403 renews the token once; then Gone."""
+    async def send(self, text: str, client_token: str, guard: Callable[[], None]) -> Sent:
+        """SendMessage. A 403 renews the token once; then Gone. `guard` is called when it is our turn
+        (quota, credentials), right before the request; what it raises comes back unchanged."""
         ...
 
     async def end(self, client_token: str) -> None:

@@ -23,6 +23,7 @@ from bridge.core.decision import Decision
 from bridge.core.errors import Failure, NotOwner
 from bridge.core.events import (
     CaughtUp,
+    Duty,
     Event,
     FellBehind,
     Flag,
@@ -31,6 +32,7 @@ from bridge.core.events import (
     ItemsArrived,
     Listen,
     Post,
+    ReadThread,
     RetireButton,
     StartContact,
     TellAgent,
@@ -68,6 +70,7 @@ class Lane:
         kit: Kit,
         on_idle: Callable[[Lane], None],
         on_lost: Callable[[Lane], None],
+        on_unread: Callable[[Lane], None],
     ) -> None:
         self.conversation = kept.conversation
         self.waiting: dict[str, Incoming] = {event.id: event for event in kept.lane}
@@ -101,6 +104,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._on_idle = on_idle
         self._on_lost = on_lost
+        self._on_unread = on_unread
         self._context = contextvars.copy_context()
         self._context.run(bind_contextvars, conversation=str(self.conversation.id))
 
@@ -320,13 +324,7 @@ class Lane:
             return
         wanted = duties(self.conversation)
         for duty in wanted:
-            match duty:
-                case StartContact():
-                    self._ensure("start", start.run)
-                case Listen():
-                    self._listen(duty.contact)
-                case Post():
-                    self._ensure("back", back.run)
+            self._see_to(duty)
         if self.conversation.phase is not Phase.OPENING:
             self._stop_opening()
         if not any(isinstance(duty, Listen) for duty in wanted) and "forward" not in self._tasks:
@@ -336,6 +334,17 @@ class Lane:
         if self.asides or next_up(self.conversation, self.waiting.values()):
             self._ensure("forward", forward.run)
         self._set_timer()
+
+    def _see_to(self, duty: Duty) -> None:
+        match duty:
+            case StartContact():
+                self._ensure("start", start.run)
+            case Listen():
+                self._listen(duty.contact)
+            case Post():
+                self._ensure("back", back.run)
+            case ReadThread():
+                self._on_unread(self)
 
     def _stop_opening(self) -> None:
         task = self._tasks.get("start")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge import metrics
-from bridge.core.conversation import prefix
+from bridge.core.conversation import next_up, prefix
 from bridge.core.decision import ts_key
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
 from bridge.core.events import (
     ContactOver,
+    Incoming,
     MessageFailed,
     MessageSent,
     PartSent,
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SMALLEST_LIMIT = 256
+
+
+class _Overtaken(Exception):
+    """While a message waited for its turn an older event came in, which goes first."""
+
+
 _CLOCKS_APART = 5.0
 """Seconds by which Slack's clock and Connect's may differ."""
 
@@ -47,6 +54,9 @@ async def message(lane: Lane, effect: SendToAgent) -> MessageSent | MessageFaile
         return None
     try:
         sent = await _parts(lane, chat, effect)
+    except _Overtaken:
+        lane.changed.set()
+        return None
     except Uncertain:
         return await _doubt(lane, effect.message)
     except Gone:
@@ -90,13 +100,14 @@ async def _one(
     if len(lane.waiting) > 1:
         chat.typing()
 
-    async def once() -> Sent:
+    def guard() -> None:
         # While we waited, another replica may have taken the place over and sent it.
         lane.kit.guard()
-        return await chat.send(part, token)
+        if not progress.offset and not _is_next(lane, message):
+            raise _Overtaken
 
     return await insist(
-        once,
+        lambda: chat.send(part, token, guard),
         "connect",
         lane.kit.clock,
         Patience(lane.kit.timing.send_patience, repeatable=False),
@@ -107,6 +118,12 @@ async def _one(
 def _waits(lane: Lane, message: CustomerMessage, age: float) -> None:
     if age >= lane.kit.timing.wait_told_after:
         lane.hear(SendDelayed(message.user_id, message.ts))
+
+
+def _is_next(lane: Lane, message: CustomerMessage) -> bool:
+    head = next_up(lane.conversation, lane.waiting.values())
+    event = head.event if isinstance(head, Incoming) else head
+    return isinstance(event, Wrote) and event.message.id == message.id
 
 
 def _rest(progress: Progress) -> str:
@@ -311,7 +328,7 @@ async def aside(lane: Lane, effect: TellAgent) -> None:
     token = _token(lane, f"aside/{effect.reason}/{effect.id}")
     try:
         await insist(
-            lambda: chat.send(f"{ASIDE}{words}", token),
+            lambda: chat.send(f"{ASIDE}{words}", token, lane.kit.guard),
             "connect",
             lane.kit.clock,
             Patience(lane.kit.timing.end_patience),

@@ -90,6 +90,7 @@ class Worker:
         # what was read before another lane of the same conversation wrote would bring that back.
         self._loading = asyncio.Lock()
         self._dropped: set[Lane] = set()
+        self._fetching: set[Lane] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -190,13 +191,15 @@ class Worker:
             for incoming in sorted(events, key=lambda one: ts_key(one.ts)):
                 lane.add(incoming)
             return
-        lane = Lane(replace(kept, lane=tuple(events)), self._kit, self._idle, self._lost)
+        lane = Lane(
+            replace(kept, lane=tuple(events)), self._kit, self._idle, self._lost, self._unread
+        )
         self.lanes[conversation.id] = lane
         lane.wake()
         if lane.doubts:
             self._spawn(self._read_again(lane))
         else:
-            self._read_thread(lane)
+            lane.hear(self._missed)
 
     async def _read_again(self, lane: Lane) -> None:
         """What was acknowledged last may be lost. Until that is read nothing is sent: a message that
@@ -391,18 +394,22 @@ class Worker:
             # Conversations that are taken up later may have lived through both.
             start = min(start, last.since, key=ts_key)
         self._missed = IntakeMissed(start, ended)
-        for lane in self.lanes.values():
-            self._read_thread(lane)
+        for lane in list(self.lanes.values()):
+            lane.hear(self._missed)
 
-    def _read_thread(self, lane: Lane) -> None:
-        lane.hear(self._missed)
-        if lane.conversation.unread:
+    def _unread(self, lane: Lane) -> None:
+        if lane not in self._fetching and not self._stopping:
+            self._fetching.add(lane)
             self._spawn(self._fetch(lane))
 
     async def _fetch(self, lane: Lane) -> None:
-        before = lane.conversation
-        await self._catchup.thread(before.id, before.unread)
-        lane.hear(ThreadRead(before.gap_ended))
+        try:
+            while lane.works and lane.conversation.unread:
+                before = lane.conversation
+                await self._catchup.thread(before.id, before.unread)
+                lane.hear(ThreadRead(before.gap_ended))
+        finally:
+            self._fetching.discard(lane)
 
     def _since(self, conversation: Conversation) -> str:
         """Where to begin to read, if what was settled last is not to be trusted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bridge.connect.api import ConnectSettings
@@ -31,8 +31,13 @@ class Service(Credentials):
         self.answers: dict[str, list[dict[str, Any] | Exception]] = {}
 
     async def call(
-        self, operation: str, body: Mapping[str, Any], urgency: Urgency = Urgency.WAITING
+        self,
+        operation: str,
+        body: Mapping[str, Any],
+        urgency: Urgency = Urgency.WAITING,
+        guard: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
+        guard()
         self.calls.append((operation, dict(body)))
         queued = self.answers.get(operation)
         answer = queued.pop(0) if queued else {}

@@ -20,11 +20,13 @@ from bridge.core.events import (
     MessageSent,
     Post,
     PostFailed,
+    ReadThread,
     RetireButton,
     StartContact,
     Subscribed,
     TellAgent,
     Then,
+    ThreadRead,
     Ticked,
 )
 from bridge.core.model import Conversation, Item, ItemKind, Phase
@@ -298,6 +300,9 @@ class SimLane:
                     self._listen(duty.contact.contact_id)
                 case Post():
                     self._ensure("back", back)
+                case ReadThread():
+                    # Slack delivers everything here, sooner or later.
+                    self.hear(ThreadRead(self.conversation.gap_ended))
         if self.conversation.phase is not Phase.OPENING and (task := self._tasks.get("start")):
             task.cancelled = True
         listens = any(isinstance(duty, Listen) for duty in wanted)

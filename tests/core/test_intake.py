@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bridge.core.conversation import decide
-from bridge.core.events import IntakeMissed, ThreadRead
-from bridge.core.model import Conversation, Phase, Policy
-from tests.core.support import opened
+from bridge.core.events import Identified, IntakeMissed, ThreadRead
+from bridge.core.model import Conversation, Phase, Policy, Profile
+from tests.core.support import opened, wrote
 
 GAP = IntakeMissed("1700000500.000000", 1_700_001_000.0)
 
@@ -42,6 +42,20 @@ def test_another_gap_while_it_is_read_is_read_too() -> None:
     another = replace(GAP, ended=GAP.ended + 50.0)
     assert after(opened(), GAP, another, ThreadRead(GAP.ended)).unread
     assert not after(opened(), GAP, another, ThreadRead(another.ended)).unread
+
+
+def test_a_mention_that_came_late_may_have_been_overtaken() -> None:
+    root = wrote(100, mention=True)
+    who = Identified(Profile("U1", "Ana"), opens=True, first_id=root.id, addressed=True)
+    new = Conversation(opened().id)
+
+    def unread(late: float, identified: Identified = who) -> str:
+        now = float(root.ts) + late
+        return decide(new, identified, now, Policy()).conversation.unread
+
+    assert unread(1.0) == ""
+    assert unread(3.0) == root.ts
+    assert unread(3.0, replace(who, addressed=False)) == ""
 
 
 def test_whoever_did_not_live_then_missed_nothing() -> None:

@@ -250,11 +250,11 @@ class FakeChat:
             self._ended = True
             self._listener.over()
 
-    async def send(self, text: str, client_token: str) -> Sent:
+    async def send(self, text: str, client_token: str, guard: Callable[[], None]) -> Sent:
         self._check("SendMessage")
         try:
             return await self._connect.faults.around(
-                "send", lambda: self._connect.accept(self._contact, text, client_token)
+                "send", lambda: self._connect.accept(self._contact, text, client_token), guard
             )
         except Gone:
             if self._contact.over:
