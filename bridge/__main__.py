@@ -97,7 +97,7 @@ def _collect_less() -> None:
     of them would be looked through for cycles, of which a message leaves next to none."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _parked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
