@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -78,6 +79,8 @@ def _run(_arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     from bridge.app import CannotStart, serve  # noqa: PLC0415
 
+    _collect_less()
+
     async def service(stop: asyncio.Event) -> int:
         try:
             await serve(settings, stop)
@@ -87,6 +90,14 @@ def _run(_arguments: argparse.Namespace) -> int:
         return 0
 
     return _until_signal(service)
+
+
+def _collect_less() -> None:
+    """Modules live for ever, and conversations for hours: by default every few hundred messages all
+    of them would be looked through for cycles, of which a message leaves next to none."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _parked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -93,10 +93,10 @@ async def _store(settings: Settings) -> AsyncIterator[ParkedStore]:
         box = Box(keys or make_or_read_key(settings.data_dir))
     except (OSError, ValueError, embedded.CannotServe) as error:
         raise CannotReach(str(error)) from None
-    client = connect(url, unix_socket=socket)
+    store = ParkedStore(connect(url, unix_socket=socket), box, settings.redis_prefix)
     try:
-        yield ParkedStore(client, box, settings.redis_prefix)
+        yield store
     except StoreAway as away:
         raise CannotReach(f"{away}. Nothing was changed, or it is not known.") from None
     finally:
-        await client.aclose()
+        await store.close()

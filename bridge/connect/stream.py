@@ -25,6 +25,7 @@ _OPEN_SECONDS = 10.0
 _ACK_SECONDS = 1.0
 _SUBSCRIBE_TRIES = 3
 _CLOSE_SECONDS = 1.0
+_TOGETHER_SECONDS = 0.05
 _SUBSCRIBE = json.dumps({"topic": "aws/subscribe", "content": {"topics": ["aws/chat"]}})
 _HEARTBEAT = json.dumps({"topic": "aws/heartbeat"})
 _PING = json.dumps({"topic": "aws/ping"})
@@ -178,7 +179,8 @@ class Heartbeats:
         while self._queue:
             due, stream = self._queue[0]
             if (wait := due - self._clock.boottime()) > 0:
-                await self._clock.sleep(wait)
+                # Whoever is due in the next moments shares the wake-up.
+                await self._clock.sleep(wait + _TOGETHER_SECONDS)
                 continue
             self._queue.popleft()
             if not stream.closed:

@@ -135,7 +135,8 @@ def opening_went_on(
         case Prepared():
             return Decision(replace(conversation, request=event.request), save=True)
         case ContactStarted():
-            return Decision(replace(conversation, contact=event.contact), save=True)
+            # The request has served: the state is written with each message, and shorter without.
+            return Decision(replace(conversation, contact=event.contact, request=""), save=True)
         case StartDelayed():
             busy = Notice(f"busy:{conversation.generation}", NoticeKind.BUSY, reason=event.reason)
             return Decision(owe_once(conversation, busy))

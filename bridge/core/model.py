@@ -339,7 +339,8 @@ class Conversation:
     """Contacts of this generation that were given up before they connected."""
     opening: Opening | None = None
     request: str = field(default="", repr=False)
-    """The StartChatContact request as it goes out, stored before the first try."""
+    """The StartChatContact request as it goes out, stored before the first try, until
+    Connect has answered."""
     contact: Contact | None = None
     people: tuple[Person, ...] = ()
     """Who wrote, the opener first."""

@@ -48,7 +48,8 @@ def items_arrived(
     if owing.carried and not owing.last_own:
         echo = next((item for item in fresh if _own_words(item)), None)
         owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
-    owing = remember(replace(owing, contact=_moved_on(contact, fresh)), fresh, policy)
+    seen = _look_back(conversation.seen, fresh, policy)
+    owing = replace(owing, contact=_moved_on(contact, fresh), seen=seen)
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
         return without_button(Decision(ended(owing, now, heard=True), save=True))

@@ -295,8 +295,10 @@ class Lane:
             await self.kit.store.settle(self.conversation, done, unmark, parked, doubt)
             self._stored = stored
 
+        known = self._stored
         await self._store(write)
-        self.wake()
+        if self._stored != known:
+            self.wake()
         del self._unparked[: len(parked)]
         for one in parked:
             metrics.PARKED.labels(str(one.direction), one.reason).inc()

@@ -29,6 +29,7 @@ _MEANINGS = {
     "NOAUTH": "Redis asks for a password: none is set in REDIS_URL",
     "WRONGPASS": "Redis refuses the user or password of REDIS_URL",
     "NOPERM": "the Redis user lacks a permission that the bridge needs",
+    "NOSCRIPT": "Redis forgot a script at once",
     "NOREPLICAS": "Redis has too few replicas to accept writes",
     "MASTERDOWN": "Redis is a replica that lost its primary",
     "BUSY": "Redis is busy with somebody's script",
@@ -42,6 +43,7 @@ _LASTING = {"OOM", "MISCONF", "NOAUTH", "WRONGPASS", "NOPERM"}
 _TYPES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.BusyLoadingError, "LOADING"),
     (redis_errors.ReadOnlyError, "READONLY"),
+    (redis_errors.NoScriptError, "NOSCRIPT"),
     (redis_errors.OutOfMemoryError, "OOM"),
     (redis_errors.NoPermissionError, "NOPERM"),
     (redis_errors.MasterDownError, "MASTERDOWN"),

@@ -18,6 +18,7 @@ from bridge.core.parked import Parked
 from bridge.store import records
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
+from bridge.store.pipe import Pipe
 from bridge.store.redis import SEEN_SECONDS
 from bridge.store.script import Script
 
@@ -35,15 +36,16 @@ class Entry:
 
 class ParkedStore:
     """`prefix` is the first part of every key. Every call raises StoreAway. The caller closes the
-    client."""
+    client by `close`."""
 
     def __init__(self, client: redis.Redis, box: Box, prefix: str) -> None:
         self._client = client
+        self._pipe = Pipe(client)
         self._box = box
         self._prefix = prefix
         # Nobody's incarnation: a place that it takes has no living owner, and is claimed.
         nobody = secrets.token_hex(8)
-        self._unpark = Script(client, "unpark", lambda: (prefix, nobody, ""))
+        self._unpark = Script(self._pipe, "unpark", lambda: (prefix, nobody, ""))
         self._seen_ms = round(SEEN_SECONDS * 1000)
 
     async def entries(self) -> Sequence[Entry]:
@@ -80,3 +82,8 @@ class ParkedStore:
     async def _take_out(self, entry: Entry, *lane: str | bytes) -> bool:
         taken = await self._unpark(entry.id, entry.sealed, self._seen_ms, *lane)
         return bool(taken == 1)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pipe.close()
+        await self._client.aclose()

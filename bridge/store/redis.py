@@ -53,7 +53,8 @@ from bridge.store import records
 from bridge.store.concerns import UNKNOWN, concerns
 from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
-from bridge.store.script import Argument, Script
+from bridge.store.pipe import Argument, Pipe
+from bridge.store.script import Script
 
 SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
@@ -138,6 +139,7 @@ class RedisStore:
         unreadable: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client = client
+        self._pipe = Pipe(client)
         self._box = box
         self._incarnation = incarnation
         self._prefix = prefix
@@ -168,7 +170,7 @@ class RedisStore:
     def _script(self, name: str, working: Callable[[], str] | None = None) -> Script:
         """A script that is refused by any Redis but the one of the id `working` (empty: any)."""
         working = working or (lambda: self._redis)
-        return Script(self._client, name, lambda: (self._prefix, self._incarnation, working()))
+        return Script(self._pipe, name, lambda: (self._prefix, self._incarnation, working()))
 
     def _key(self, kind: str, name: object) -> str:
         return f"{self._prefix}:{kind}:{name}"
@@ -429,6 +431,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._pipe.close()
         await self._client.aclose()
 
 

@@ -105,7 +105,7 @@ async def test_a_flow_may_still_speak_after_the_customer_left(world: World) -> N
     world.connect.says("How did you like it?", "Flow", "SYSTEM")
     await until(lambda: world.customer.reads(id_, "How did you like it?"))
     world.connect.ends()
-    kept = await world.settled(id_)
+    kept = await world.settled(id_, Phase.ENDED)
     assert kept.conversation.phase is Phase.ENDED
 
 

@@ -29,7 +29,7 @@ async def test_a_conversation_from_its_first_message_to_its_end(world: World) ->
     await world.deliver(customer.replies(id_, "thanks"))
     await until(lambda: connect.hears("thanks") and customer.reads(id_, "two"))
     connect.ends()
-    kept = await world.settled(id_)
+    kept = await world.settled(id_, Phase.ENDED)
     assert connect.heard() == ["hello", "there", "thanks"]
     assert customer.words(id_) == ["Welcome 1", "one", "two"]
     assert customer.notices(id_) == [NoticeKind.CONNECTING, NoticeKind.JOINED, NoticeKind.ENDED]
@@ -55,15 +55,19 @@ async def test_conversations_do_not_wait_for_each_other(world: World) -> None:
 
 def _commands(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What goes to Redis from here on."""
-    client: Any = replica.redis._client
-    execute = client.execute_command
     sent: list[str] = []
 
-    async def counted(*arguments: Any, **options: Any) -> Any:
-        sent.append(str(arguments[0]))
-        return await execute(*arguments, **options)
+    def count(whose: Any, method: str) -> None:
+        execute = getattr(whose, method)
 
-    monkeypatch.setattr(client, "execute_command", counted)
+        async def counted(*arguments: Any, **options: Any) -> Any:
+            sent.append(str(arguments[0]))
+            return await execute(*arguments, **options)
+
+        monkeypatch.setattr(whose, method, counted)
+
+    count(replica.redis._pipe, "execute")
+    count(replica.redis._client, "execute_command")
     return sent
 
 

@@ -73,6 +73,18 @@ class Server:
             self._process = None
             self.socket.unlink(missing_ok=True)
 
+    def hang(self) -> None:
+        """SIGSTOP: the kernel still takes connections and bytes for it."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def copy(self) -> Path:
         """What it has written so far, for `put_back`."""
         to = self.data.with_name("copy")

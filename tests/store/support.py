@@ -93,8 +93,8 @@ class Backend:
         prefix: str = "t",
         places: int = 1000,
     ) -> RedisStore:
-        return RedisStore(
-            self.client(),
+        store = RedisStore(
+            self.new_client(),
             box=Box(key),
             incarnation=incarnation,
             prefix=prefix,
@@ -102,6 +102,8 @@ class Backend:
             places=places,
             unreadable=self.unreadable.append,
         )
+        self.stack.push_async_callback(store.close)
+        return store
 
     async def replica(self, incarnation: str) -> RedisStore:
         """A store whose lease has begun."""

@@ -16,8 +16,8 @@ from bridge.core.model import Contact, Conversation, Notice, NoticeKind, Phase
 from bridge.core.ports import Accepted, Arrival, Gap, Intake, Signal
 from bridge.store import redis as store_module
 from bridge.store.errors import Unreadable
+from bridge.store.pipe import Argument
 from bridge.store.redis import RedisStore
-from bridge.store.script import Argument
 from tests.store.support import (
     Backend,
     eventually,
