@@ -299,7 +299,7 @@ class Worker:
     async def _renew_once(self) -> None:
         sent_at = self._clock.boottime()
         unused = self._unused()
-        renewal = await self._store.renew(unused)
+        renewal = await self._store.renew(unused, begin=not self._lease.lived)
         self._places -= unused - self._in_use()
         held = self._lease.held
         if renewal.replaced:
@@ -307,6 +307,10 @@ class Worker:
         found: set[Place] = set()
         if self._lease.lived and not (held and renewal.held):
             found = await self._find_again()
+            if not (renewal.held or renewal.replaced):
+                sent_at = self._clock.boottime()
+                begun = await self._store.renew()
+                renewal = replace(begun, alone=renewal.alone, lost=renewal.lost or begun.lost)
             self._patient_until = sent_at + self._lease.seconds
         age = self._lease.age
         self._lease.renewed(sent_at, renewal)
@@ -330,8 +334,9 @@ class Worker:
         return waiting
 
     async def _find_again(self) -> set[Place]:
-        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
-        believe in the lease again: until then no lane sends anything. Returns those that are ours
+        """Our lease had lapsed, and others may have taken places of ours. Let go of those before there
+        is a lease again: until then no lane sends anything, and no write of one that is out of date
+        is accepted because its place has come back meanwhile. Returns those that are ours
         and have no lane, because a write of theirs was refused meanwhile."""
         self._lapses += 1
         ours = set(await self._store.owned())
