@@ -244,7 +244,7 @@ class SimReplica:
         yield None
         if not ours and (self._owns or self.lane):
             self._forget()
-        return ours and self.lane is None
+        return ours and (self.lane is None or self.lane.stopping)
 
     def finish(self) -> None:
         """Let Redis answer whatever was asked."""
