@@ -282,7 +282,7 @@ class SimReplica:
     def stop(self) -> None:
         """SIGTERM: nothing new is begun."""
         if self.lane:
-            self.lane.stopping = True
+            self.lane.stop()
 
     def release(self) -> None:
         """The end of a stop, and of its grace period."""
