@@ -304,9 +304,9 @@ class Worker:
         held = self._lease.held
         if renewal.replaced:
             await self._take_back(sure=held)
-        found: set[Place] = set()
+        ours: set[Place] = set()
         if self._lease.lived and not (held and renewal.held):
-            found = await self._find_again()
+            ours = await self._find_again()
             if not (renewal.held or renewal.replaced):
                 sent_at = self._clock.boottime()
                 begun = await self._store.renew()
@@ -318,9 +318,10 @@ class Worker:
         metrics.PARKED_ENTRIES.set(renewal.parked)
         self._look_back(renewal, age)
         waiting = self._waiting()
-        for place in found | {
-            one for one, count in renewal.pending.items() if count > waiting[one]
-        }:
+        behind = {place for place, count in renewal.pending.items() if count > waiting[place]}
+        # Until the lease was there again, a write of a lane may have been refused.
+        working = {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
+        for place in (ours - working) | behind:
             self._take_place(place)
         if renewal.vacant:
             self._vacancy.set()
@@ -336,14 +337,13 @@ class Worker:
     async def _find_again(self) -> set[Place]:
         """Our lease had lapsed, and others may have taken places of ours. Let go of those before there
         is a lease again: until then no lane sends anything, and no write of one that is out of date
-        is accepted because its place has come back meanwhile. Returns those that are ours
-        and have no lane, because a write of theirs was refused meanwhile."""
+        is accepted because its place has come back meanwhile. Returns what is ours."""
         self._lapses += 1
         ours = set(await self._store.owned())
         for place in {*self._places, *(one.place for one in self.lanes)} - ours:
             log.warning("place_lost", place=str(place))
             self._forget(place)
-        return ours - {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
+        return ours
 
     async def _take_back(self, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know."""

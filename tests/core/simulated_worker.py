@@ -214,14 +214,16 @@ class SimReplica:
     def _renew(self) -> Steps[None]:
         sent_at = self.clock.boottime()
         renewal = yield from self._ask(begin=not self.lease.lived)
-        found = False
+        ours = False
         if self.lease.lived and not (self.lease.held and renewal.held):
-            found = yield from self._find_again()
+            ours = yield from self._find_again()
             sent_at = self.clock.boottime()
             renewal = yield from self._ask(begin=True)
             self._patient_until = sent_at + LEASE
         self.lease.renewed(sent_at, renewal)
-        if found or renewal.pending:
+        # A write of a lane may have been refused until now.
+        works = self.lane is not None and not self.lane.stopping
+        if (ours and not works) or renewal.pending:
             self._take_place()
         if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True
@@ -244,7 +246,7 @@ class SimReplica:
         yield None
         if not ours and (self._owns or self.lane):
             self._forget()
-        return ours and (self.lane is None or self.lane.stopping)
+        return ours
 
     def finish(self) -> None:
         """Let Redis answer whatever was asked."""
