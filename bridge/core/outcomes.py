@@ -38,6 +38,7 @@ from bridge.core.model import (
     Outgoing,
     Phase,
     Policy,
+    Sent,
 )
 from bridge.core.parked import unposted, unsent
 
@@ -51,7 +52,7 @@ def went_on(conversation: Conversation, event: Outcome, now: float, policy: Poli
     """What comes of it."""
     match event:
         case PartSent():
-            own = event.sent or conversation.last_own
+            own = _newest(conversation, event.sent)
             return Decision(replace(conversation, progress=event.progress, last_own=own), save=True)
         case MessageSent():
             return sent(conversation, event)
@@ -75,7 +76,7 @@ def went_on(conversation: Conversation, event: Outcome, now: float, policy: Poli
 def sent(conversation: Conversation, event: MessageSent) -> Decision:
     """A message is in the agent's hands."""
     message = event.message
-    own = event.sent or conversation.last_own
+    own = _newest(conversation, event.sent)
     done = replace(done_with(contacts.waited(conversation), message), last_own=own)
     if message.files:
         done = owe(done, about(message, NoticeKind.FILES))
@@ -83,6 +84,13 @@ def sent(conversation: Conversation, event: MessageSent) -> Decision:
         return Decision(done, then=Then.SETTLE)
     done = owe(done, about(message, NoticeKind.RETRIED))
     return Decision(done, (Unflag(message.ts),), Then.SETTLE)
+
+
+def _newest(conversation: Conversation, item: Sent | None) -> Sent | None:
+    """Connect answers a repeat with the item that it became the first time. What was accepted since
+    then would prove of the next message that it had arrived."""
+    known = [one for one in (conversation.last_own, item) if one]
+    return max(known, key=lambda one: one.time, default=None)
 
 
 def _failed(

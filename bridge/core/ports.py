@@ -324,8 +324,8 @@ class Store(Protocol):
         """Every conversation of a place that is active or has waiting events."""
         ...
 
-    async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
-        """Renew our lease. Of `unused` places those in which nothing waits or lives get no owner."""
+    async def renew(self, unused: Iterable[Place] = (), *, begin: bool = True) -> Renewal:
+        """Renew our lease; one that is gone begins anew only where it is to `begin`. Of `unused` places those in which nothing waits or lives get no owner."""
         ...
 
     async def claim(self, limit: int) -> Sequence[Place]:

@@ -17,7 +17,7 @@ from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.events import Effect, EndContact, Posted, PostFailed, TellAgent
-from bridge.core.model import AgentMessage, Mark, Outgoing, Phase
+from bridge.core.model import AgentMessage, Mark, Notice, Outgoing, Phase
 from bridge.core.outbox import batch
 from bridge.core.outcomes import DEFECT
 from bridge.core.ports import PartId
@@ -126,8 +126,9 @@ async def _catch_up(lane: Lane) -> None:
 async def _deliver(lane: Lane, outgoing: Outgoing, found: Found) -> None:
     """Post it, in parts where it is long, or with what may join it. `found` stands there already."""
     parts = lane.kit.customer.parts(outgoing)
-    if parts > 1:
-        # After a crash half-way the chat may be over, and the rest nowhere to be read.
+    if parts > 1 or isinstance(outgoing, Notice):
+        # After a crash half-way the chat may be over, and the rest nowhere to be read; and what a
+        # notice tells would happen once more.
         await lane.save()
     posted: Sequence[Outgoing] = (outgoing,)
     newest = ""

@@ -302,14 +302,18 @@ class Worker:
     async def _renew_once(self) -> None:
         sent_at = self._clock.boottime()
         unused = self._unused()
-        renewal = await self._store.renew(unused)
+        renewal = await self._store.renew(unused, begin=not self._lease.lived)
         self._places -= unused - self._in_use()
         held = self._lease.held
         if renewal.replaced:
             await self._take_back(sure=held)
-        found: set[Place] = set()
+        ours: set[Place] = set()
         if self._lease.lived and not (held and renewal.held):
-            found = await self._find_again()
+            ours = await self._find_again()
+            if not (renewal.held or renewal.replaced):
+                sent_at = self._clock.boottime()
+                begun = await self._store.renew()
+                renewal = replace(begun, alone=renewal.alone, lost=renewal.lost or begun.lost)
             self._patient_until = sent_at + self._lease.seconds
         age = self._lease.age
         self._lease.renewed(sent_at, renewal)
@@ -317,9 +321,10 @@ class Worker:
         metrics.PARKED_ENTRIES.set(renewal.parked)
         self._look_back(renewal, age)
         waiting = self._waiting()
-        for place in found | {
-            one for one, count in renewal.pending.items() if count > waiting[one]
-        }:
+        behind = {place for place, count in renewal.pending.items() if count > waiting[place]}
+        # Until the lease was there again, a write of a lane may have been refused.
+        working = {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
+        for place in (ours - working) | behind:
             self._take_place(place)
         if renewal.vacant:
             self._vacancy.set()
@@ -333,15 +338,15 @@ class Worker:
         return waiting
 
     async def _find_again(self) -> set[Place]:
-        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
-        believe in the lease again: until then no lane sends anything. Returns those that are ours
-        and have no lane, because a write of theirs was refused meanwhile."""
+        """Our lease had lapsed, and others may have taken places of ours. Let go of those before there
+        is a lease again: until then no lane sends anything, and no write of one that is out of date
+        is accepted because its place has come back meanwhile. Returns what is ours."""
         self._lapses += 1
         ours = set(await self._store.owned())
         for place in {*self._places, *(one.place for one in self.lanes)} - ours:
             log.warning("place_lost", place=str(place))
             self._forget(place)
-        return ours - {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
+        return ours
 
     async def _take_back(self, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know."""

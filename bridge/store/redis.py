@@ -305,7 +305,7 @@ class RedisStore:
 
     # --- ownership -----------------------------------------------------------------------------
 
-    async def renew(self, unused: Iterable[Place] = ()) -> Renewal:
+    async def renew(self, unused: Iterable[Place] = (), *, begin: bool = True) -> Renewal:
         """See `ports.Store`. At most 100 places are told; the next call goes on behind them."""
         answer = await self._renew(
             self._lease_ms,
@@ -314,6 +314,7 @@ class RedisStore:
             self._retention_ms,
             self._redis,
             round(_CLEAN_SECONDS * 1000),
+            int(begin),
             *map(str, unused),
         )
         held, time, before, replicas, vacant, parked, present, lost, *rest = answer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.core.decision import ts_key
 from bridge.core.errors import Failure, Gone, Rejected, Uncertain
 from bridge.core.events import Posted, PostFailed, Then
-from bridge.core.model import Mark, Outgoing
+from bridge.core.model import Mark, Notice, Outgoing
 from bridge.core.outbox import batch
 from bridge.core.ports import PartId
 from tests.core.simulated_steps import Air, Steps, Until, insist, read
@@ -80,8 +80,9 @@ def _deliver(lane: SimLane, outgoing: Outgoing, found: Found) -> Steps[None]:
     posted: Sequence[Outgoing] = (outgoing,)
     newest = ""
     parts = lane.world.slack.parts(outgoing)
-    if parts > 1:
-        # After a crash half-way the chat may be over, and the rest nowhere to be read.
+    if parts > 1 or isinstance(outgoing, Notice):
+        # After a crash half-way the chat may be over, and the rest nowhere to be read; and what a
+        # notice tells would happen once more.
         yield from lane.settle(Then.SETTLE, ())
     try:
         for part in range(1, parts + 1):

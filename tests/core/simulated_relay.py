@@ -174,6 +174,12 @@ class SimLane:
         busy = self.waiting or self.tasks() or self.chat or self._writing.locked
         return not (busy or self.conversation.active)
 
+    def stop(self) -> None:
+        """Finish what is in the air and start nothing new."""
+        self.stopping = True
+        if starting := self._tasks.get("start"):
+            starting.cancelled = True
+
     def abandon(self) -> None:
         """Let go at once: the place is somebody else's, or the process dies."""
         self.stopping = True

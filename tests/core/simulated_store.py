@@ -53,10 +53,11 @@ class SimStore:
         """Whether there is anything to own it for."""
         return bool(self.lane) or (self.state is not None and self.state.active)
 
-    def renew(self, me: str) -> Renewal:
+    def renew(self, me: str, *, begin: bool) -> Renewal:
         held = self.alive(me)
-        self.leases[me] = self.now() + LEASE
-        self.cut_short.discard(me)
+        if held or begin:
+            self.leases[me] = self.now() + LEASE
+            self.cut_short.discard(me)
         told = bool(self.lane) and self.owner == me
         return Renewal(
             held, dict.fromkeys(self._places(), len(self.lane)) if told else {}, self.now()

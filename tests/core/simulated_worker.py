@@ -47,6 +47,7 @@ class SimReplica:
         self.lane: SimLane | None = None
         self._owns = False
         self._lapses = 0
+        self._accepting = 0
         self._patient_until = float("-inf")
         self._being_loaded = False
         self._claiming = False
@@ -111,7 +112,9 @@ class SimReplica:
     def _accept(self, incoming: Incoming) -> Steps[None]:
         yield None
         accepted = self.world.accept(self.name, incoming)
+        self._accepting += 1
         yield None
+        self._accepting -= 1
         if accepted.taken:
             self._take_over()
         if accepted.mine and accepted.intake is Intake.STORED:
@@ -210,29 +213,40 @@ class SimReplica:
 
     def _renew(self) -> Steps[None]:
         sent_at = self.clock.boottime()
-        yield None
-        renewal = self.world.store.renew(self.name)
-        yield None
-        found = False
+        renewal = yield from self._ask(begin=not self.lease.lived)
+        ours = False
         if self.lease.lived and not (self.lease.held and renewal.held):
-            found = yield from self._find_again()
+            ours = yield from self._find_again()
+            sent_at = self.clock.boottime()
+            renewal = yield from self._ask(begin=True)
             self._patient_until = sent_at + LEASE
         self.lease.renewed(sent_at, renewal)
-        if found or renewal.pending:
+        # A write of a lane may have been refused until now.
+        works = self.lane is not None and not self.lane.stopping
+        if (ours and not works) or renewal.pending:
             self._take_place()
         if not self._claiming and sent_at >= self._patient_until:
             self._claiming = True
             self._spawn(self._claim())
 
+    def _ask(self, *, begin: bool) -> Steps[Renewal]:
+        """A lease that is gone does not come back before what it cost us is let go: a write of a
+        lane that nobody has told of that yet would be accepted."""
+        yield None
+        renewal = self.world.store.renew(self.name, begin=begin)
+        yield None
+        return renewal
+
     def _find_again(self) -> Steps[bool]:
         """Before the lease is believed in again: what others took meanwhile is let go."""
         self._lapses += 1
-        yield None
+        # Answers come in the order of their commands.
+        yield lambda: not self._accepting
         ours = self.world.store.owner == self.name
         yield None
         if not ours and (self._owns or self.lane):
             self._forget()
-        return ours and self.lane is None
+        return ours
 
     def finish(self) -> None:
         """Let Redis answer whatever was asked."""
@@ -270,7 +284,7 @@ class SimReplica:
     def stop(self) -> None:
         """SIGTERM: nothing new is begun."""
         if self.lane:
-            self.lane.stopping = True
+            self.lane.stop()
 
     def release(self) -> None:
         """The end of a stop, and of its grace period."""

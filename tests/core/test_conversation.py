@@ -132,6 +132,15 @@ def test_a_sent_message_is_done() -> None:
     assert decision.conversation.progress is None
 
 
+def test_the_last_own_item_never_goes_back() -> None:
+    """A message that Connect had accepted before, but an older one was written after it."""
+    late = after(opened(), MessageSent(wrote(101), Sent("i7", 7.0)))
+    again = after(late, MessageSent(wrote(102), Sent("i5", 5.0)))
+    assert again.last_own == Sent("i7", 7.0)
+    part = PartSent(Progress("102.000000", "one two", 4, 4), Sent("i5", 5.0))
+    assert last(late, part).conversation.last_own == Sent("i7", 7.0)
+
+
 def test_last_ts_never_goes_back() -> None:
     late = after(opened(), MessageSent(wrote(101), None), MessageSent(wrote(99), None))
     assert late.last_ts == "101.000000"

@@ -196,7 +196,8 @@ async def test_trouble_is_named_once_and_until_it_is_over(
     def raised() -> list[float]:
         return [alarms("redis_refuses") - before[0], alarms("redis_away") - before[1]]
 
-    async def refused(_unused: object) -> Renewal:
+    async def refused(_unused: object, *, begin: bool) -> Renewal:
+        del begin
         raise StoreAway("Redis is out of memory", "OOM", lasting=True)
 
     def trouble() -> str | None:

@@ -330,6 +330,18 @@ async def test_renewal_tells_whether_the_lease_was_held(backend: Backend) -> Non
     assert not (await store.renew()).held
 
 
+async def test_a_lease_that_is_gone_begins_anew_only_where_it_is_to(backend: Backend) -> None:
+    one = await backend.replica("one")
+    assert (await one.renew(begin=False)).held
+    await expire(backend, "one")
+    assert not (await one.renew(begin=False)).held
+    assert not (await one.renew(begin=False)).held
+    with pytest.raises(NotOwner):
+        await one.settle(Conversation(thread()))
+    await one.renew()
+    assert (await one.renew(begin=False)).held
+
+
 async def test_renewal_tells_how_many_replicas_live(backend: Backend) -> None:
     one = await backend.replica("one")
     assert (await one.renew()).replicas == 1

@@ -6,12 +6,16 @@
 -- place of ours with waiting events, and how many...}.
 -- ARGV: 3 lease (ms), 4 how many places to name, 5 how many to look at, 6 how long what is parked is
 -- kept (ms), 7 the id of the Redis that we worked with until now ('': none), 8 for how long a clean
--- end counts (ms), 9... places we have no use for.
+-- end counts (ms), 9 '1' where a lease may begin, 10... places we have no use for.
+
+local replaced = ARGV[7] ~= '' and present ~= '' and present ~= ARGV[7]
 
 local lease = redis.call('GET', key('lease', me))
-redis.call('SET', key('lease', me), lease or '', 'PX', ARGV[3])
+if lease or ARGV[9] == '1' or replaced then
+  redis.call('SET', key('lease', me), lease or '', 'PX', ARGV[3])
+end
 redis.call('SADD', members, me)
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   local place = ARGV[i]
   -- Somebody may have written there since we looked.
   if owner_of(place) == me and not exists(key('active', place), key('pending', place)) then
@@ -25,7 +29,6 @@ local time = now()
 -- An epoch begins with each Redis that may have lost the last writes of the one before. Where the
 -- last replica's last write (release) is still there, so is every earlier one; but not for long, or
 -- it is a copy that was put back.
-local replaced = ARGV[7] ~= '' and present ~= '' and present ~= ARGV[7]
 local last, epoch, closed = unpack(redis.call('HMGET', redises, 'id', 'epoch', 'closed'))
 local clean = closed and (time - closed) * 1000 < tonumber(ARGV[8])
 local lost = replaced
