@@ -97,13 +97,15 @@ def _items(world: World, calls: Sequence[Call]) -> Iterator[Shown]:
     first = _first(
         (call.at, read(call.content)) for call in calls if call.operation == "SendMessage"
     )
+    sockets = _sockets(world)
     for number, chats in world.chats().items():
         for chat in chats:
             for item in chat.items:
                 if item.sender is chat.customer and item.content:
                     words, at = read(item.content), item.at_ms / 1000
                     out = min((first.get(word, at) for word in words), default=at)
-                    yield Shown(number, CUSTOMER, at, min(out, at), words)
+                    unheard = _unheard(chat, item, _told(item, sockets.get(chat.id, [])))
+                    yield Shown(number, CUSTOMER, at, min(out, at), words, unheard=unheard)
 
 
 def _first(calls: Iterator[tuple[float, tuple[Word, ...]]]) -> Mapping[Word, float]:
@@ -135,11 +137,7 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]]) -> Said:
     offset = time.time() - time.monotonic()
     at = item.at_ms / 1000
     late = item.readable_at + offset - at > _SHOWN_LATE
-    told = [
-        (socket.told[item.id], socket.closed_at)
-        for socket in sockets.get(chat.id, [])
-        if item.id in socket.told
-    ]
+    told = _told(item, sockets.get(chat.id, []))
     spans = [(begin + offset, end + offset) for begin, end in told]
     if not late:
         spans = [(at, FOREVER)]
@@ -156,9 +154,20 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]]) -> Said:
     )
 
 
+def _told(item: Item, sockets: Sequence[Socket]) -> list[tuple[float, float]]:
+    """From when until when sockets were open that were told of an item."""
+    return [
+        (socket.told[item.id], socket.closed_at) for socket in sockets if item.id in socket.told
+    ]
+
+
 def _unheard(chat: Chat, item: Item, told: Sequence[tuple[float, float]]) -> bool:
+    """Whether the chat ended before anybody could know of the item."""
+    if chat.ended_at is None:
+        return False
     heard = any(end - begin >= HEARD for begin, end in told)
-    return chat.state == "ended" and item.read_at is None and not heard
+    read = item.read_at is not None and item.read_at < chat.ended_at
+    return not heard and not read
 
 
 def _posts(world: World) -> Iterator[Shown]:

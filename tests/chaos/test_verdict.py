@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.chaos.verdict import CROSSING, FOREVER, Said, Shown, Verdict, judge
@@ -78,6 +80,17 @@ def test_doubled_inside_the_window_is_apart() -> None:
     inside = judge([said(0)], both, window=2.0)
     assert (kinds(inside), inside.apart) == ([], {"in window": 1})
     assert kinds(judge([said(0)], both, window=4.0)) == ["doubled"]
+
+
+def test_what_was_in_the_air_when_its_chat_ended_is_apart_if_it_went_again() -> None:
+    [before] = shown(text(0))
+    [again] = shown(text(0))
+    unheard = replace(before, unheard=True)
+    verdict = judge([said(0)], [unheard, again])
+    assert (kinds(verdict), verdict.apart) == ([], {"sent again": 1})
+    assert kinds(judge([said(0)], [before, again])) == ["doubled"]
+    assert kinds(judge([said(0)], [before, unheard])) == ["doubled"]
+    assert kinds(judge([said(0)], [unheard, before, again])) == ["doubled"]
 
 
 def test_of_two_doubled_only_what_was_carried_late_is_apart() -> None:

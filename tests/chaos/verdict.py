@@ -29,6 +29,10 @@ crossed     as above.
 ended       an agent's message that is not in the thread, said in a chat that ended, that no open
             socket was told of for as long as `HEARD` seconds and no GetTranscript ever showed: the
             chat was over before we were back.
+sent again  the further copy of a customer's message, in the chat that continues one in which the
+            earlier copy stands: that chat ended while the message was in the air, and until then no
+            open socket was told of the copy for as long as `HEARD` seconds and no GetTranscript
+            showed it. Whether it had arrived could not be known.
 in window   the further copy of an agent's message that was posted twice because the call that made
             the earlier copy was carried out by Slack later after its arrival than a post is waited
             and looked for (request time-out and two looks): the window that docs/reliability.md
@@ -85,6 +89,8 @@ class Shown:
     words: tuple[Word, ...]
     carried: float = 0.0
     """Seconds from the arrival of the call that made it until it stood there."""
+    unheard: bool = False
+    """Its chat ended before we could know that it stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,10 @@ def _once(message: Said, places: Sequence[_Place], window: float, verdict: Verdi
         earlier.where.carried > window for each in by_index.values() for earlier in each[:-1]
     ):
         verdict.apart["in window"] += 1
+    elif again and all(
+        earlier.where.unheard for each in by_index.values() for earlier in each[:-1]
+    ):
+        verdict.apart["sent again"] += 1
     elif again:
         copies = sorted({(p.where.at, p.where.out) for each in by_index.values() for p in each})
         verdict.failures.append(_failure("doubled", message, again[0].where.at, f"{copies}"))
