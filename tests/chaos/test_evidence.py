@@ -136,7 +136,10 @@ async def test_what_was_said_to_nobody_in_a_chat_that_ended_is_unheard(world: Wo
     assert evidence.said(world, [answered])[0].unheard
     item = chat.find(answered.id)
     assert item is not None
-    item.read_at = time.monotonic()
+    assert chat.ended_at is not None
+    item.read_at = chat.ended_at + 1.0  # in the chat that continues it
+    assert evidence.said(world, [answered])[0].unheard
+    item.read_at = chat.ended_at - 1.0
     assert not evidence.said(world, [answered])[0].unheard
 
 
