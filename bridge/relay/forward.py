@@ -43,7 +43,7 @@ async def run(lane: Lane) -> None:
     """Work until the lane is empty; wait where its head has to."""
     while not lane.stopping:
         lane.changed.clear()
-        if Doubt.WRITTEN in lane.doubts:
+        if Doubt.WRITTEN in lane.doubts or lane.missing:
             await lane.changed.wait()
             continue
         try:

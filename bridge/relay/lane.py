@@ -85,6 +85,8 @@ class Lane:
         """What is unknown since the store lost its last writes."""
         self.found: Found = {}
         """What was found in the thread then: posts of which the state may know nothing."""
+        self.missing = 0
+        """Readings under way of events that are stored and that nobody told us of."""
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
         self.asides: deque[TellAgent] = deque()

@@ -103,7 +103,7 @@ async def _one(
     def guard() -> None:
         # While we waited, another replica may have taken the place over and sent it.
         lane.kit.guard()
-        if not progress.offset and not _is_next(lane, message):
+        if not progress.offset and (lane.missing or not _is_next(lane, message)):
             raise _Overtaken
 
     return await insist(

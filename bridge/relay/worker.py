@@ -122,10 +122,13 @@ class Worker:
             return await self._store.accept(incoming)
 
     def _hand_over(self, incoming: Incoming, waiting: int) -> None:
-        """Give a stored event to its lane. What is not in memory is loaded first: the lane, or other
-        ones of the `waiting` events, of which nobody told us, because all go in order."""
+        """Give a stored event to its lane, loading that first where it is not in memory. `waiting`
+        events are stored for it: where it knows of fewer, nobody told us of one."""
         lane = self.lanes.get(incoming.conversation)
-        if lane and lane.would_hold(incoming) >= waiting:
+        if lane:
+            if lane.would_hold(incoming) < waiting and lane.works:
+                lane.missing += 1
+                self._spawn(self._complete(lane))
             lane.add(incoming)
         elif not self._stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
@@ -137,6 +140,20 @@ class Worker:
                 self._spawn(self._vacate([place]))
             else:
                 self._take_place(place)
+
+    async def _complete(self, lane: Lane) -> None:
+        """Find the events of which nobody told us. Until then nothing goes out: all go in order."""
+        try:
+            kept = await store_insist(
+                lambda: self._store.load(lane.conversation.id), self._kit.clock
+            )
+            if kept.mine:
+                for incoming in kept.lane:
+                    lane.add(incoming)
+        finally:
+            lane.missing -= 1
+            lane.changed.set()
+            lane.wake()
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
