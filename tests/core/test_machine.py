@@ -416,4 +416,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine: Any = Machine.TestCase
-TestMachine.settings = settings(max_examples=8 * settings().max_examples, stateful_step_count=50)
+TestMachine.settings = settings(max_examples=6 * settings().max_examples, stateful_step_count=50)
