@@ -217,6 +217,9 @@ async def look(lane: Lane) -> bool:
     except Gone:
         await _over(lane, contact.contact_id)
         return False
+    if not _is_current(lane, contact.contact_id):
+        # It ended meanwhile, and with it what tells which message or part was in the air.
+        return False
     lane.in_doubt = False
     found = proof(lane.conversation, items)
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
