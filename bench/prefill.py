@@ -9,8 +9,6 @@ from pathlib import Path
 import redis.asyncio as redis
 
 from bench import shapes
-from bridge.connect.api import ConnectSettings
-from bridge.connect.request import compose
 from bridge.core.events import Incoming, Wrote
 from bridge.core.model import (
     Contact,
@@ -31,7 +29,6 @@ from bridge.store.redis import RedisStore, connect
 
 _AT_ONCE = 32
 _PLACE = Workspace(shapes.TEAM)
-_CONNECT = ConnectSettings(region="us-east-1", instance_id="i" * 36, contact_flow_id="f" * 36)
 
 
 def _conversation(index: int) -> Conversation:
@@ -48,7 +45,6 @@ def _conversation(index: int) -> Conversation:
         phase=Phase.OPEN,
         generation=1,
         opening=opening,
-        request=compose(opening, _CONNECT),
         contact=Contact(
             shapes.contact_id(index),
             shapes.participant_id(index),

@@ -9,7 +9,7 @@ from typing import Any
 Figures = Mapping[str, Any]
 Rows = Sequence[Mapping[str, float]]
 
-FAR_OFF = 5.0
+FAR_OFF = 3.0
 """Times the floor: more than noise explains."""
 _TITLES = {"to_agent": "Slack to agent", "to_customer": "agent to Slack"}
 
