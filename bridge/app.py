@@ -20,8 +20,9 @@ from bridge.connect.api import ConnectSettings
 from bridge.connect.chat import ConnectSide
 from bridge.connect.quota import DEFAULT_RATES, Rate
 from bridge.core.errors import Denied, Failure, StoreAway
-from bridge.core.model import Phase, Policy, Reopen
+from bridge.core.model import Policy, Reopen
 from bridge.core.ports import Clock
+from bridge.relay import gauges
 from bridge.relay.clock import StoppableClock, SystemClock
 from bridge.relay.kit import Kit, Timing
 from bridge.relay.lease import Lease
@@ -148,7 +149,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         web.add_check("redis", lambda: worker.trouble)
         if settings.socket_mode:
             sockets = SocketMode(
-                bolt, api, slack.app_token, intake, clock, heard_again=worker.missed
+                bolt, api, slack.app_token, intake, clock, heard_again=worker.catchup.missed
             )
             web.add_check("slack", lambda: None if sockets.ready else "no Socket Mode connection")
             await start.insist("Slack", sockets.start)
@@ -160,7 +161,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         start.waits_for = None
         stopping = asyncio.Event()
         web.add_check("service", lambda: "stopping" if stopping.is_set() else None)
-        _watch(worker)
+        _watch(worker, clock)
 
         async def run(stop: asyncio.Event) -> None:
             await _until(stop, worker)
@@ -285,17 +286,16 @@ async def _warn_of_redis(start: _Start, store: RedisStore) -> None:
         log.warning("redis_setting", concern=concern)
 
 
-def _watch(worker: Worker) -> None:
+def _watch(worker: Worker, clock: Clock) -> None:
     """Gauges that are read when somebody asks."""
-    lanes = worker.lanes
+    lanes = worker.lanes.values()
     metrics.LANES.set_function(lambda: len(lanes))
     metrics.PLACES_OWNED.set_function(worker.places_owned)
-    metrics.OPEN_CONVERSATIONS.set_function(
-        lambda: sum(lane.conversation.phase is Phase.OPEN for lane in lanes.values())
-    )
-    metrics.LANES_BEHIND.set_function(worker.lanes_behind)
-    metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_AGENT).set_function(worker.oldest_waiting)
-    metrics.QUEUE_AGE_SECONDS.labels(metrics.TO_CUSTOMER).set_function(worker.oldest_owed)
+    metrics.OPEN_CONVERSATIONS.set_function(lambda: gauges.open_conversations(lanes))
+    metrics.LANES_BEHIND.set_function(lambda: gauges.behind(lanes))
+    age = metrics.QUEUE_AGE_SECONDS
+    age.labels(metrics.TO_AGENT).set_function(lambda: gauges.oldest_waiting(lanes, clock.now()))
+    age.labels(metrics.TO_CUSTOMER).set_function(lambda: gauges.oldest_owed(lanes, clock.now()))
 
 
 def _transport(settings: Settings) -> str:

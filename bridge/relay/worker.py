@@ -14,9 +14,9 @@ import structlog
 
 from bridge import metrics
 from bridge.core.decision import ts_key
-from bridge.core.errors import Failure, NotOwner, StoreAway, StoreReplaced
-from bridge.core.events import Incoming, IntakeMissed, ThreadRead
-from bridge.core.model import AgentMessage, Conversation, ConversationId, Place
+from bridge.core.errors import NotOwner, StoreAway, StoreReplaced
+from bridge.core.events import Incoming
+from bridge.core.model import ConversationId, Place
 from bridge.core.ports import (
     Accepted,
     Arrival,
@@ -30,7 +30,6 @@ from bridge.core.ports import (
 )
 from bridge.relay.catchup import CatchUp
 from bridge.relay.deliver import store_insist
-from bridge.relay.doubt import Doubt
 from bridge.relay.kit import Kit
 from bridge.relay.lane import Lane
 from bridge.relay.lease import Lease
@@ -40,13 +39,8 @@ log = structlog.get_logger(__name__)
 
 _CLAIMED_AT_ONCE = 50
 _UNUSED_AT_ONCE = 500
-_CLOCKS_APART = 60.0
-"""Seconds by which Slack's clock, Redis' and ours may differ, generously."""
-_REMEMBERED_SECONDS = 3600.0
 _TRY_AGAIN = 1.0
 """Seconds between renewals while Redis is away."""
-_TAIL = 5.0
-"""Seconds of writes that a Redis loses at most, where nothing is known."""
 
 
 class Worker:
@@ -66,7 +60,7 @@ class Worker:
         self._on_replicas = on_replicas
         self._lease = lease
         self._clock = clock
-        self._catchup = CatchUp(history, self.accept, kit.clock)
+        self.catchup = CatchUp(kit, history, self.lanes, self.accept, self._spawn)
         self._places: set[Place] = set()
         self._trouble = Trouble()
         self._renewing = asyncio.Lock()
@@ -74,10 +68,6 @@ class Worker:
         """How often we found another Redis than before."""
         self._lapses = 0
         """How often our lease had lapsed when it was renewed."""
-        self._missed = IntakeMissed("", 0.0)
-        """The last time without intake that we know of."""
-        self._reading = 0.0
-        """When the one ended for which we read the channels."""
         self._patient_until = float("-inf")
         """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
@@ -90,7 +80,6 @@ class Worker:
         # what was read before another lane of the same conversation wrote would bring that back.
         self._loading = asyncio.Lock()
         self._dropped: set[Lane] = set()
-        self._fetching: set[Lane] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -120,6 +109,17 @@ class Worker:
             # Slack sends again in a minute what is not acknowledged: do not wait for the renewal.
             await self._renew()
             return await self._store.accept(incoming)
+
+    async def _hear_arrivals(self) -> None:
+        async for heard in self._store.arrivals():
+            match heard:
+                case Signal.VACANCY:
+                    self._vacancy.set()
+                case Signal.LISTENING:
+                    # It tells which places of ours have events that wait.
+                    self._spawn(self._try_to_renew())
+                case Arrival():
+                    self._hand_over(heard.incoming, heard.waiting)
 
     def _hand_over(self, incoming: Incoming, waiting: int) -> None:
         """Give a stored event to its lane, loading that first where it is not in memory. `waiting`
@@ -209,24 +209,15 @@ class Worker:
                 lane.add(incoming)
             return
         lane = Lane(
-            replace(kept, lane=tuple(events)), self._kit, self._idle, self._lost, self._unread
+            replace(kept, lane=tuple(events)),
+            self._kit,
+            self._idle,
+            self._lost,
+            self.catchup.unread,
         )
         self.lanes[conversation.id] = lane
         lane.wake()
-        if lane.doubts:
-            self._spawn(self._read_again(lane))
-        else:
-            lane.hear(self._missed)
-
-    async def _read_again(self, lane: Lane) -> None:
-        """What was acknowledged last may be lost. Until that is read nothing is sent: a message that
-        has arrived already is known by its place among the others."""
-        try:
-            if since := self._since(lane.conversation):
-                await self._catchup.thread(lane.conversation.id, since, held_up=True)
-        except Failure as failure:
-            log.warning("thread_not_read", call=failure.call, code=failure.code)
-        lane.resolve(Doubt.WRITTEN)
+        self.catchup.taken_up(lane)
 
     # --- lanes that end --------------------------------------------------------------------------
 
@@ -336,7 +327,7 @@ class Worker:
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
         metrics.PARKED_ENTRIES.set(renewal.parked)
-        self._look_back(renewal, age)
+        self.catchup.renewed(renewal, age)
         waiting = self._waiting()
         behind = {place for place, count in renewal.pending.items() if count > waiting[place]}
         # Until the lease was there again, a write of a lane may have been refused.
@@ -388,63 +379,6 @@ class Worker:
         """Store again what was acknowledged, and may be known only here."""
         for incoming in list(events):
             await store_insist(lambda: self._store.accept(incoming), self._kit.clock)  # noqa: B023  # used at once
-
-    # --- what nobody took in ---------------------------------------------------------------------
-
-    def missed(self, seconds: float) -> None:
-        """Slack could not reach us for so long."""
-        self._note_gap(self._clock.now() - seconds, self._kit.redis_now())
-        self._spawn(self._catchup.channels(self._missed.since))
-
-    def _look_back(self, renewal: Renewal, age: float) -> None:
-        """Read again what may not have been stored, each of us the threads of its conversations and
-        one of us the channels. `age`: seconds since our lease was renewed with the store before."""
-        gap = renewal.gap
-        if renewal.lost:
-            log.warning("redis_replaced", replaced=renewal.replaced)
-            self.missed(max(renewal.alone, age, _TAIL))
-        elif gap and gap.ended > self._missed.ended:
-            self._note_gap(gap.since, gap.ended)
-        if gap and gap.reader and self._reading != gap.ended:
-            self._reading = gap.ended
-            self._spawn(self._read_channels(gap.ended))
-
-    def _note_gap(self, since: float, ended: float) -> None:
-        log.warning("intake_gap", seconds=round(ended - since))
-        start, last = f"{since - _CLOCKS_APART:.6f}", self._missed
-        if ended - last.ended < _REMEMBERED_SECONDS:
-            # Conversations that are taken up later may have lived through both.
-            start = min(start, last.since, key=ts_key)
-        self._missed = IntakeMissed(start, ended)
-        for lane in list(self.lanes.values()):
-            lane.hear(self._missed)
-
-    def _unread(self, lane: Lane) -> None:
-        if lane not in self._fetching and not self._stopping:
-            self._fetching.add(lane)
-            self._spawn(self._fetch(lane))
-
-    async def _fetch(self, lane: Lane) -> None:
-        try:
-            while lane.works and lane.conversation.unread:
-                before = lane.conversation
-                await self._catchup.thread(before.id, before.unread)
-                lane.hear(ThreadRead(before.gap_ended))
-        finally:
-            self._fetching.discard(lane)
-
-    def _since(self, conversation: Conversation) -> str:
-        """Where to begin to read, if what was settled last is not to be trusted."""
-        starts = (conversation.last_ts or conversation.id.thread_ts, self._missed.since)
-        return min((ts for ts in starts if ts), key=ts_key, default="")
-
-    async def _read_channels(self, ended: float) -> None:
-        try:
-            await self._catchup.channels(self._missed.since)
-            await store_insist(lambda: self._store.caught_up(ended), self._kit.clock)
-        except BaseException:
-            self._reading = 0.0
-            raise
 
     def _in_use(self) -> set[Place]:
         return {
@@ -498,17 +432,6 @@ class Worker:
             self._being_loaded.add(place)
             self._spawn(self._load_place(place))
 
-    async def _hear_arrivals(self) -> None:
-        async for heard in self._store.arrivals():
-            match heard:
-                case Signal.VACANCY:
-                    self._vacancy.set()
-                case Signal.LISTENING:
-                    # It tells which places of ours have events that wait.
-                    self._spawn(self._try_to_renew())
-                case Arrival():
-                    self._hand_over(heard.incoming, heard.waiting)
-
     @property
     def trouble(self) -> str | None:
         """What is wrong with Redis, as far as it concerns us."""
@@ -516,30 +439,9 @@ class Worker:
             return self._trouble.reason
         return None if self._lease.held else "Redis does not renew our lease"
 
-    # --- what the metrics ask -------------------------------------------------------------------
-
     def places_owned(self) -> int:
         """How many places are ours, as far as we know."""
         return len(self._places)
-
-    def oldest_waiting(self) -> float:
-        """Age in seconds of the oldest event that waits towards the agent; 0 where none does."""
-        waiting = [ts_key(one.ts) for lane in self.lanes.values() for one in lane.waiting.values()]
-        return max(self._clock.now() - min(waiting)[0], 0.0) if waiting else 0.0
-
-    def lanes_behind(self) -> int:
-        """How many lanes have very many events waiting."""
-        return sum(lane.behind for lane in self.lanes.values())
-
-    def oldest_owed(self) -> float:
-        """Age in seconds of the oldest agent's message that is not posted; 0 where none is."""
-        owed = [
-            outgoing.time
-            for lane in self.lanes.values()
-            for outgoing in lane.conversation.owed
-            if isinstance(outgoing, AgentMessage)
-        ]
-        return max(self._clock.now() - min(owed), 0.0) if owed else 0.0
 
     # --- the end ---------------------------------------------------------------------------------
 
