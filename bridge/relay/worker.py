@@ -24,11 +24,11 @@ from bridge.core.ports import (
     CustomerHistory,
     Intake,
     Kept,
-    Renewal,
     Signal,
     Store,
 )
 from bridge.relay.catchup import CatchUp
+from bridge.relay.claims import Claims
 from bridge.relay.deliver import store_insist
 from bridge.relay.kit import Kit
 from bridge.relay.lane import Lane
@@ -37,7 +37,6 @@ from bridge.relay.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
-_CLAIMED_AT_ONCE = 50
 _UNUSED_AT_ONCE = 500
 _TRY_AGAIN = 1.0
 """Seconds between renewals while Redis is away."""
@@ -62,20 +61,16 @@ class Worker:
         self._clock = clock
         self.catchup = CatchUp(kit, history, self.lanes, self.accept, self._spawn)
         self._places: set[Place] = set()
+        self._claims = Claims(kit.store, clock, lease.seconds, self._claimed)
         self._trouble = Trouble()
         self._renewing = asyncio.Lock()
         self._replacements = 0
         """How often we found another Redis than before."""
         self._lapses = 0
         """How often our lease had lapsed when it was renewed."""
-        self._patient_until = float("-inf")
-        """Others whose leases lapsed with ours are to find their places again (boottime)."""
         self._being_loaded: set[Place] = set()
         self._early: dict[ConversationId, list[Incoming]] = {}
         """Events whose lane is being loaded; it gets them all at once."""
-        self._vacancy = asyncio.Event()
-        self._vacant_since = float("inf")
-        """Since when (boottime) renewals have told of places that nobody claims."""
         # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
         # what was read before another lane of the same conversation wrote would bring that back.
         self._loading = asyncio.Lock()
@@ -114,7 +109,7 @@ class Worker:
         async for heard in self._store.arrivals():
             match heard:
                 case Signal.VACANCY:
-                    self._vacancy.set()
+                    self._claims.look()
                 case Signal.LISTENING:
                     # It tells which places of ours have events that wait.
                     self._spawn(self._try_to_renew())
@@ -279,7 +274,7 @@ class Worker:
         self._loops = [
             asyncio.create_task(self._keep_lease(), name="lease"),
             asyncio.create_task(self._hear_arrivals(), name="arrivals"),
-            asyncio.create_task(self._keep_claiming(), name="claims"),
+            asyncio.create_task(self._claims.keep(), name="claims"),
         ]
 
     async def run(self) -> None:
@@ -322,7 +317,8 @@ class Worker:
                 sent_at = self._clock.boottime()
                 begun = await self._store.renew()
                 renewal = replace(begun, alone=renewal.alone, lost=renewal.lost or begun.lost)
-            self._patient_until = sent_at + self._lease.seconds
+            # Others whose leases lapsed with ours are to find their places again.
+            self._claims.hold_until(sent_at + self._lease.seconds)
         age = self._lease.age
         self._lease.renewed(sent_at, renewal)
         self._on_replicas(renewal.replicas)
@@ -334,9 +330,7 @@ class Worker:
         working = {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
         for place in (ours - working) | behind:
             self._take_place(place)
-        if renewal.vacant:
-            self._vacancy.set()
-        self._watch_vacancy(sent_at, renewal)
+        self._claims.renewed(renewal)
 
     def _waiting(self) -> Counter[Place]:
         """How many events wait in each place, as far as our lanes know."""
@@ -390,41 +384,14 @@ class Worker:
     def _unused(self) -> set[Place]:
         return set(islice(self._places - self._in_use(), _UNUSED_AT_ONCE))
 
-    def _watch_vacancy(self, now: float, renewal: Renewal) -> None:
-        """Places that stay without an owner mean that every replica is full, or broken."""
-        if not renewal.vacant:
-            self._vacant_since = float("inf")
+    async def _claimed(self, places: Sequence[Place]) -> None:
+        if self._stopping:
+            # The claim was in the air when the others were given back.
+            await self._vacate(places)
             return
-        self._vacant_since = min(self._vacant_since, now)
-        if now - self._vacant_since > 3 * self._lease.seconds:
-            log.error("places_without_owner", owned=len(self._places))
-            metrics.ALARMS.labels("places_without_owner").inc()
-            self._vacant_since = now
-
-    async def _keep_claiming(self) -> None:
-        """Claim whenever there may be something; apart, because the lease must not wait for it."""
-        while True:
-            await self._vacancy.wait()
-            await self._clock.sleep(max(self._patient_until - self._clock.boottime(), 0.0))
-            self._vacancy.clear()
-            try:
-                await self._claim()
-            except StoreAway as away:
-                log.warning("claim_failed", reason=str(away))
-
-    async def _claim(self) -> None:
-        """Take places in batches."""
-        while True:
-            claimed = await self._store.claim(_CLAIMED_AT_ONCE)
-            if self._stopping:
-                # It was in the air when the others were given back.
-                await self._vacate(claimed)
-                return
-            metrics.PLACES_CLAIMED.inc(len(claimed))
-            for place in claimed:
-                self._take_over(place)
-            if len(claimed) < _CLAIMED_AT_ONCE:
-                return
+        metrics.PLACES_CLAIMED.inc(len(places))
+        for place in places:
+            self._take_over(place)
 
     def _take_place(self, place: Place) -> None:
         self._places.add(place)
