@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars
 from bridge import metrics
 from bridge.core.conversation import deadline, decide, duties, next_up
 from bridge.core.decision import Decision
-from bridge.core.errors import Failure, NotOwner
+from bridge.core.errors import NotOwner
 from bridge.core.events import (
     CaughtUp,
     Duty,
@@ -44,10 +44,10 @@ from bridge.core.events import (
 from bridge.core.model import Contact, Conversation, Mark, Phase, Started
 from bridge.core.parked import Parked
 from bridge.core.ports import Chat, Kept
-from bridge.relay import back, forward, start
+from bridge.relay import back, forward, signs, start
 from bridge.relay.back import Found
 from bridge.relay.clock import Stopping
-from bridge.relay.deliver import Patience, insist, store_insist
+from bridge.relay.deliver import store_insist
 from bridge.relay.doubt import Doubt, suspicion
 from bridge.relay.ear import Ear
 from bridge.relay.kit import Kit
@@ -417,25 +417,13 @@ class Lane:
         self.hear(Ticked())
 
     def _best_effort(self, effect: object) -> None:
-        customer, place = self.kit.customer, self.conversation.id
         match effect:
-            case Flag():
-                self._spawn(self._try(lambda: customer.flag(place, effect.message_ts)))
-            case Unflag():
-                self._spawn(self._try(lambda: customer.unflag(place, effect.message_ts)))
-            case RetireButton():
-                self._spawn(self._try(lambda: customer.retire_button(place, effect.post_ts)))
+            case Flag() | Unflag() | RetireButton():
+                self._spawn(signs.show(self.kit, self.conversation.id, effect))
             case TellAgent():
                 self.asides.append(effect)
             case _:
                 pass
-
-    async def _try(self, call: Callable[[], Awaitable[None]]) -> None:
-        patience = Patience(self.kit.timing.sign_patience)
-        try:
-            await insist(call, "slack", self.kit.clock, patience)
-        except Failure as failure:
-            log.info("best_effort_failed", call=failure.call, code=failure.code)
 
     # --- listening -------------------------------------------------------------------------------
 
