@@ -39,12 +39,12 @@ log = structlog.get_logger(__name__)
 _SMALLEST_LIMIT = 256
 
 
-class _Overtaken(Exception):
-    """While a message waited for its turn an older event came in, which goes first."""
-
-
 _CLOCKS_APART = 5.0
 """Seconds by which Slack's clock and Connect's may differ."""
+
+
+class _Overtaken(Exception):
+    """While a message waited for its turn an older event came in, which goes first."""
 
 
 async def message(lane: Lane, effect: SendToAgent) -> MessageSent | MessageFailed | None:

@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+
+from cryptography.fernet import Fernet
 
 from tests.flows.support import QUICK, programs_below
 
@@ -144,3 +147,20 @@ def environment_of(sandbox: str) -> dict[str, str]:
     """The variables that the command `sandbox` printed."""
     pairs = (line.partition("=") for line in sandbox.splitlines() if "=" in line)
     return {name: value for name, _, value in pairs}
+
+
+async def two_services(
+    stack: AsyncExitStack, folder: Path, environment: Mapping[str, str], redis_url: str
+) -> list[Service]:
+    """Two that run, on one Redis; the stack clears them away."""
+    keys = Fernet.generate_key().decode()
+    services = []
+    for name in ("one", "other"):
+        (folder / name).mkdir()
+        service = Service(
+            folder / name, environment, REDIS_URL=redis_url, BRIDGE_ENCRYPTION_KEYS=keys
+        )
+        stack.callback(service.clear)
+        await service.start()
+        services.append(service)
+    return services

@@ -12,10 +12,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.flows.support import WELCOME, Connect, Slack, Thread, eventually
-from tests.process.support import Service
+from tests.process.support import Service, two_services
 from tests.store.server import Server, a_server
 
 pytestmark = pytest.mark.process
@@ -81,18 +80,7 @@ async def pair(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bridge-")))
         fsync = request.node.callspec.params["fsync"]
         redis = await stack.enter_async_context(a_server(folder, appendfsync=fsync))
-        shared = {
-            "REDIS_URL": redis.url,
-            "BRIDGE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-        }
-        services = []
-        for name in ("one", "other"):
-            (tmp_path / name).mkdir()
-            service = Service(tmp_path / name, sandbox, **shared)
-            stack.callback(service.clear)
-            await service.start()
-            services.append(service)
-        yield redis, services
+        yield redis, await two_services(stack, tmp_path, sandbox, redis.url)
 
 
 @FSYNC

@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.flows.support import Connect, Json, Slack, Thread, eventually
-from tests.process.support import Service
+from tests.process.support import Service, two_services
 from tests.store.support import real_redis
 
 pytestmark = pytest.mark.process
@@ -21,18 +20,9 @@ pytestmark = pytest.mark.process
 async def pair(tmp_path: Path, sandbox: dict[str, str]) -> AsyncIterator[tuple[Service, Service]]:
     """Two that run, on a Redis of their own."""
     async with AsyncExitStack() as stack:
-        shared = {
-            "REDIS_URL": f"unix://{await stack.enter_async_context(real_redis())}",
-            "BRIDGE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-        }
-        services = []
-        for name in ("one", "other"):
-            (tmp_path / name).mkdir()
-            service = Service(tmp_path / name, sandbox, **shared)
-            stack.callback(service.clear)
-            await service.start()
-            services.append(service)
-        yield services[0], services[1]
+        url = f"unix://{await stack.enter_async_context(real_redis())}"
+        one, other = await two_services(stack, tmp_path, sandbox, url)
+        yield one, other
 
 
 @pytest.fixture

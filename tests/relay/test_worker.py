@@ -9,12 +9,12 @@ import structlog
 
 from bridge import metrics
 from bridge.core.errors import StoreAway, Temporary
-from bridge.core.model import NoticeKind, Phase
+from bridge.core.model import ConversationId, NoticeKind, Phase
 from bridge.core.ports import Renewal
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
-from tests.relay.world import LEASE, World
+from tests.relay.world import LEASE, Replica, World
 
 
 def alarms(kind: str) -> float:
@@ -537,8 +537,8 @@ async def test_stopping_without_redis_ends_all_the_same(world: World) -> None:
     assert not replica.worker.lanes
 
 
-async def test_what_was_remembered_of_a_place_that_comes_back_is_out_of_date(world: World) -> None:
-    """A post that waits out a 429 while the place goes to another replica and returns."""
+async def gone_elsewhere(world: World) -> tuple[Replica, Replica, ConversationId]:
+    """While a post of the first waits out a 429 its Redis is away, and a second takes over."""
     first = await world.replica()
     id_ = await world.opened("hello")
     world.customer.faults.next("post", Temporary("chat.postMessage", "ratelimited", 400.0))
@@ -548,6 +548,12 @@ async def test_what_was_remembered_of_a_place_that_comes_back_is_out_of_date(wor
     second = await world.replica()
     await until(lambda: world.customer.reads(id_, "one"))
     await world.settled(id_)
+    return first, second, id_
+
+
+async def test_what_was_remembered_of_a_place_that_comes_back_is_out_of_date(world: World) -> None:
+    """A post that waits out a 429 while the place goes to another replica and returns."""
+    first, second, id_ = await gone_elsewhere(world)
     first.lifeline.redis = Redis.UP
     await world.clock.sleep(2 * LEASE)
     await second.stop()
@@ -560,15 +566,7 @@ async def test_what_was_remembered_of_a_place_that_comes_back_is_out_of_date(wor
 
 async def test_an_event_that_brings_a_place_back_finds_nothing_out_of_date(world: World) -> None:
     """The same, but nobody claimed it before the event came."""
-    first = await world.replica()
-    id_ = await world.opened("hello")
-    world.customer.faults.next("post", Temporary("chat.postMessage", "ratelimited", 400.0))
-    world.connect.says("one")
-    await world.clock.sleep(1.0)
-    first.lifeline.redis = Redis.AWAY
-    second = await world.replica()
-    await until(lambda: world.customer.reads(id_, "one"))
-    await world.settled(id_)
+    first, second, id_ = await gone_elsewhere(world)
     await second.stop()
     first.lifeline.redis = Redis.UP
     await first.worker.accept(world.customer.replies(id_, "there"))
