@@ -4,21 +4,14 @@ cost beside them, against a bare aiohttp client that holds as many sockets."""
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
-import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from dataclasses import replace
 
 from bench.measure import Driver, RedisUse, cpu_seconds, resident_bytes
 from bench.phases import DIRECTIONS, Plan, Say, Site, Sort, cost, started, warm
 from bench.processes import SOCKETS, Measured
 from bench.standins import StandIns, World
+from bench.trust import Trust
 
 _CALM_SECONDS = 4.0
 """Without a transcript read a started bridge is at rest: the second one comes after 3."""
@@ -37,7 +30,7 @@ async def _held(plan: Plan, site: Site, chats: int, *, tls: bool, say: Say) -> d
     say(f"{chats} open conversations{', TLS' if tls else ''}")
     site = replace(site, folder=site.folder / f"{chats}{'-tls' if tls else ''}")
     site.folder.mkdir()
-    trust = _Trust(site.folder) if tls else None
+    trust = Trust(site.folder) if tls else None
     variables = {
         # No more sockets at once than a listening backlog holds.
         "BRIDGE_CONNECT_QUOTA_SCALE": "1000" if chats <= 1000 else "100",
@@ -109,45 +102,3 @@ async def _calm(world: World) -> None:
     while world.calls["transcript"] != reads:
         reads = world.calls["transcript"]
         await asyncio.sleep(_CALM_SECONDS)
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class _Trust:
-    """A certificate for this run, and what makes a measured process trust it."""
-
-    context: ssl.SSLContext
-    variables: Mapping[str, str]
-
-    def __init__(self, folder: Path) -> None:
-        file = folder / "certificate.pem"
-        file.write_bytes(_certificate())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        object.__setattr__(self, "context", context)
-        object.__setattr__(self, "variables", {"SSL_CERT_FILE": str(file)})
-
-
-def _certificate() -> bytes:
-    """A key and its own certificate for this machine's loopback."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)

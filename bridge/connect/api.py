@@ -12,7 +12,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,7 @@ from bridge.connect.refusals import (
     unanswered,
 )
 from bridge.core.errors import Temporary
+from bridge.guarded import Guard, GuardedRequest, attempt
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 """A hundred items of the longest text, escaped, are below it."""
@@ -100,6 +101,7 @@ def new_session() -> aiohttp.ClientSession:
     """The session for calls and sockets. The quotas bound the calls, the conversations the
     sockets; a limit of the pool would let the sockets starve the calls."""
     return aiohttp.ClientSession(
+        request_class=GuardedRequest,
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "amazon-connect-slack-bridge"},
@@ -134,14 +136,14 @@ class ConnectApi:
         urgency: Urgency = Urgency.WAITING,
         rank: float = 0.0,
         *,
-        guard: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
     ) -> dict[str, Any]:
-        """One call to the Participant Service, when its turn has come and `guard` does not raise."""
+        """One call to the Participant Service, when its turn has come. `guard` comes last; what it
+        raises comes back, and nothing has gone out then."""
         await self._turn(operation, urgency, rank)
-        guard()
         url = self._settings.participant_url + _PATHS[operation]
         with self._measured(operation):
-            answer = await self._post(operation, url, body, {"X-Amz-Bearer": token})
+            answer = await self._post(operation, url, body, {"X-Amz-Bearer": token}, guard)
             if answer.status != 200:
                 raise participant_failure(operation, answer.status, answer.code, answer.retry_after)
             return answer.fields(operation)
@@ -207,16 +209,24 @@ class ConnectApi:
             return self._client
 
     async def _post(
-        self, operation: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str]
+        self,
+        operation: str,
+        url: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        guard: Guard | None = None,
     ) -> _Answer:
+        request = self._session.post(
+            url,
+            data=json.dumps(body, sort_keys=True, separators=(",", ":")).encode(),
+            headers={"Content-Type": "application/json", **headers},
+            timeout=self._timeout,
+            allow_redirects=False,
+        )
         try:
-            async with self._session.post(
-                url,
-                data=json.dumps(body, sort_keys=True, separators=(",", ":")).encode(),
-                headers={"Content-Type": "application/json", **headers},
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
+            with attempt(guard):
+                response = await request
+            async with response:
                 raw = bytearray()
                 async for chunk in response.content.iter_any():
                     raw += chunk

@@ -17,6 +17,7 @@ from bridge.connect.translate import unix_seconds
 from bridge.core.errors import Denied, Gone, Rejected, Uncertain
 from bridge.core.model import Contact, Item, Started
 from bridge.core.ports import Clock
+from bridge.guarded import Guard
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class Credentials:
         operation: str,
         body: Mapping[str, Any],
         urgency: Urgency = Urgency.WAITING,
-        guard: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
     ) -> dict[str, Any]:
         """One participant call with a valid connection token; `guard` comes last before it."""
         self._judge.allow(self, operation)
@@ -256,7 +257,7 @@ class Credentials:
         token: str,
         body: Mapping[str, Any],
         urgency: Urgency,
-        guard: Callable[[], None] = lambda: None,
+        guard: Guard | None = None,
     ) -> dict[str, Any]:
         if self._ended:
             raise Gone(operation, "ContactOver")

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from aiohttp.connector import Connection
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bridge import metrics
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import Workspace
+from bridge.guarded import Guard, GuardedRequest, attempt
 from bridge.slack.model import Identity, Json, SlackSettings
-
-Guard = Callable[[], None]
 
 # The names of Slack's errors by what they call for (Web API reference, error lists of the methods).
 _DONE_MAYBE = frozenset({"internal_error", "fatal_error"})
@@ -50,37 +48,6 @@ _GONE = frozenset(
 
 # Limited in each channel before anything else, so who knows the channels keeps its pace.
 _LIMITED_PER_CHANNEL = frozenset({"chat.postMessage"})
-
-
-@dataclass
-class _Call:
-    """One request on its way. `sent`: a connection was in hand, so Slack may have acted."""
-
-    guard: Guard | None
-    sent: bool = False
-    refusal: BaseException | None = None
-
-
-_current: ContextVar[_Call | None] = ContextVar("_current", default=None)
-
-
-class _Request(aiohttp.ClientRequest):
-    """Asks the guard when a connection is in hand, the last moment before anything is written.
-
-    (A trace of `on_connection_create_end` that raises would leave the new socket open.)
-    """
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        call = _current.get()
-        if call is not None:
-            if call.guard is not None:
-                try:
-                    call.guard()
-                except BaseException as refusal:
-                    call.refusal = refusal
-                    raise
-            call.sent = True
-        return await super().send(conn)
 
 
 class Api:
@@ -116,7 +83,7 @@ class Api:
         # slack_sdk ignores its own `timeout` once it is given a session.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._settings.request_timeout),
-            request_class=_Request,
+            request_class=GuardedRequest,
         )
         self._client = AsyncWebClient(
             token=self._settings.bot_token,
@@ -147,8 +114,8 @@ class Api:
     async def write(self, method: str, *, guard: Guard | None = None, **body: object) -> Json:
         """Call a method that changes something, with a JSON body.
 
-        `guard` is called when a connection is in hand; what it raises comes back unchanged, and
-        nothing has gone out then. Raises Failure; Uncertain where Slack may have acted.
+        `guard` is called when a connection is in hand and the request ready; what it raises comes
+        back unchanged, and nothing has gone out then. Raises Failure; Uncertain where Slack may have acted.
         """
         return await self._call(method, "POST", json=body, guard=guard, changes=True)
 
@@ -232,26 +199,19 @@ class Api:
     ) -> _Answer:
         client = self.client
         self._mind_limits(method)
-        call = _Call(guard)
-        token = _current.set(call)
-        started = time.perf_counter()
-        try:
-            response = await client.api_call(
-                method,
-                http_verb=verb,
-                params=None if params is None else dict(params),
-                json=None if json is None else {k: v for k, v in json.items() if v is not None},
-            )
-            return _Answer(_mapping(response.data), response.headers)
-        except Exception as error:  # noqa: BLE001 - judged by _failure
-            if call.refusal is not None:
-                raise call.refusal from None
-            failure = _failure(method, error, uncertain=changes and call.sent)
-            self._note_limit(failure)
-            raise failure from None
-        finally:
-            _current.reset(token)
-            metrics.CALL_SECONDS.labels("slack", method).observe(time.perf_counter() - started)
+        with attempt(guard) as call, _measured(method):
+            try:
+                response = await client.api_call(
+                    method,
+                    http_verb=verb,
+                    params=None if params is None else dict(params),
+                    json=None if json is None else {k: v for k, v in json.items() if v is not None},
+                )
+                return _Answer(_mapping(response.data), response.headers)
+            except Exception as error:  # noqa: BLE001 - judged by _failure
+                failure = _failure(method, error, uncertain=changes and call.sent)
+                self._note_limit(failure)
+                raise failure from None
 
     def _mind_limits(self, method: str) -> None:
         """Ask for nothing that Slack has said it will not answer yet."""
@@ -269,6 +229,15 @@ class Api:
 class _Answer:
     data: Json
     headers: Mapping[str, Any]
+
+
+@contextmanager
+def _measured(method: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        metrics.CALL_SECONDS.labels("slack", method).observe(time.perf_counter() - started)
 
 
 def _mapping(value: object) -> Json:

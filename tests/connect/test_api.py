@@ -146,3 +146,15 @@ async def test_after_the_end_no_call_begins(made: Fixture) -> None:
     with pytest.raises(Temporary):
         await made.api.participant("SendMessage", "token", {})
     assert made.server.paths == []
+
+
+async def test_the_guard_stops_a_call(made: Fixture) -> None:
+    class Sacked(Exception):
+        pass
+
+    def guard() -> None:
+        raise Sacked
+
+    with pytest.raises(Sacked):
+        await made.api.participant("SendMessage", "token", {}, guard=guard)
+    assert made.server.paths == []
