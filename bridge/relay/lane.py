@@ -359,9 +359,7 @@ class Lane:
     def _ensure(self, name: str, run: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
         if name in self._tasks:
             return
-        task = asyncio.create_task(
-            run(self), name=f"{name} {self.conversation.id}", context=self._context
-        )
+        task = self._task(run(self), f"{name} {self.conversation.id}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
 
@@ -393,9 +391,13 @@ class Lane:
         return False
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, context=self._context)
+        task = self._task(work)
         self._extras.add(task)
         task.add_done_callback(self._extra_ended)
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
+        # A context of its own: in a shared one a call asks the guard of another that began later.
+        return asyncio.create_task(work, name=name, context=self._context.copy())
 
     def _extra_ended(self, task: asyncio.Task[None]) -> None:
         self._extras.discard(task)

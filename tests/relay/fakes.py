@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 _LATENCY = 0.02
 
+_call: ContextVar[object] = ContextVar("_call")
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -47,6 +50,8 @@ class Faults:
         """How long a call takes, where it is not the usual instant."""
         self.weather: Callable[[], Fault | None] = lambda: None
         """What may befall any call."""
+        self.crossed: list[str] = []
+        """Calls that found another call's value in their context: a guard is kept there."""
         self._next: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._always: dict[str, Failure] = {}
 
@@ -68,7 +73,11 @@ class Faults:
         self.calls[call] += 1
         fault = self._take(call)
         half = self.seconds.get(call, _LATENCY) / 2
+        mine = object()
+        _call.set(mine)
         await asyncio.sleep(half)
+        if _call.get() is not mine:
+            self.crossed.append(call)
         if fault and not fault.after:
             raise fault.failure
         check()

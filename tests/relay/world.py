@@ -180,3 +180,4 @@ async def a_world() -> AsyncIterator[World]:
             yield world
             for replica in world.replicas:
                 await replica.kill()
+            assert world.customer.faults.crossed == world.connect.faults.crossed == []
