@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bridge.core.events import Effect, RetireButton, Then
-from bridge.core.model import Conversation, Notice, Outgoing, Person, Policy
+from bridge.core.model import AgentMessage, Conversation, Notice, Outgoing, Person, Policy
 from bridge.core.parked import Parked
 
 
@@ -26,10 +26,20 @@ class Decision:
 
 
 def owe(conversation: Conversation, outgoing: Outgoing) -> Conversation:
-    """Put something at the end of the outbox towards Slack, unless it is in there."""
-    if any(owed.id == outgoing.id for owed in conversation.owed):
+    """Put something at the end of the outbox towards Slack, unless it is in there. What an agent
+    said goes before what was said later and still waits: an item may appear late."""
+    owed = conversation.owed
+    if any(one.id == outgoing.id for one in owed):
         return conversation
-    return replace(conversation, owed=(*conversation.owed, outgoing))
+    place = len(owed)
+    if isinstance(outgoing, AgentMessage):
+        later = (n for n, one in enumerate(owed) if _said_after(one, outgoing.time))
+        place = next(later, place)
+    return replace(conversation, owed=(*owed[:place], outgoing, *owed[place:]))
+
+
+def _said_after(outgoing: Outgoing, time: float) -> bool:
+    return isinstance(outgoing, AgentMessage) and outgoing.time > time
 
 
 def owe_once(conversation: Conversation, notice: Notice) -> Conversation:

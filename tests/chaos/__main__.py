@@ -11,6 +11,7 @@ from dataclasses import replace
 from tests.chaos.plan import FULL, QUICK, REAL_QUOTAS, Plan, Size, draw
 from tests.chaos.report import Result
 from tests.chaos.run import run
+from tests.chaos.takeover import TAKEOVER, TAKEOVER_REAL_QUOTAS, draw_takeover
 
 OVERHEAD = 0.29
 """Of the time given: starting, settling, judging."""
@@ -22,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     size = _size(wanted)
     failed = []
     for seed in _seeds(wanted):
-        result = asyncio.run(_until_terminated(draw(seed, size)))
+        plan = draw_takeover(seed, size) if wanted.takeover else draw(seed, size)
+        result = asyncio.run(_until_terminated(plan))
         sys.stdout.write(f"seed {seed}: {'good' if result.good else 'FAILED'}\n\n")
         sys.stdout.flush()
         if not result.good:
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", help="several, as in 1-20")
     parser.add_argument("--quick", action="store_true", help="at most 2 minutes")
     parser.add_argument("--real-quotas", action="store_true", help="small, nothing is scaled up")
+    parser.add_argument("--takeover", action="store_true", help="nothing but one kill -9")
     parser.add_argument("--replicas", type=int)
     parser.add_argument("--conversations", type=int)
     parser.add_argument("--messages", type=int)
@@ -54,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _size(wanted: argparse.Namespace) -> Size:
-    size = QUICK if wanted.quick else REAL_QUOTAS if wanted.real_quotas else FULL
+    if wanted.takeover:
+        size = TAKEOVER_REAL_QUOTAS if wanted.real_quotas else TAKEOVER
+    else:
+        size = QUICK if wanted.quick else REAL_QUOTAS if wanted.real_quotas else FULL
     given = {
         name: value
         for name in ("replicas", "conversations", "messages", "faults")

@@ -8,7 +8,19 @@ from collections import Counter
 import pytest
 
 from tests.chaos.faults import CONNECT, SLACK
-from tests.chaos.plan import FULL, QUICK, SPAN, TRIALS, TROUBLES, draw, split_limits
+from tests.chaos.plan import (
+    AGENT,
+    CUSTOMER,
+    FULL,
+    QUICK,
+    SPAN,
+    TRIALS,
+    TROUBLES,
+    Size,
+    draw,
+    split_limits,
+)
+from tests.chaos.takeover import TAKEOVER, TAKEOVER_REAL_QUOTAS, draw_takeover
 from tests.chaos.words import Word, read, written
 
 SEEDS = range(1, 6)
@@ -69,3 +81,16 @@ def test_split_limits_change() -> None:
 def test_words_are_read_from_any_text() -> None:
     text = written(12, "a", 345, 2)
     assert read(f"Ana: {text}, &amp; more") == (Word(12, "a", 345, 0), Word(12, "a", 345, 1))
+
+
+@pytest.mark.parametrize("size", [TAKEOVER, TAKEOVER_REAL_QUOTAS])
+def test_a_takeover_strikes_once_when_all_is_open_and_all_write_then(size: Size) -> None:
+    plan = draw_takeover(1, size)
+    (kill,) = plan.trials
+    assert (kill.kind, plan.troubles) == ("kill -9", [])
+    assert len(plan.talks) == 400
+    # StartChatContact and CreateParticipantConnection of all fit in between.
+    opened = max(talk.opens for talk in plan.talks)
+    assert (kill.at - opened) * 5 * size.quota_scale > 400
+    after = Counter((line.talk, line.side) for line in plan.lines if line.at >= kill.at)
+    assert after == {(talk.number, side): 1 for talk in plan.talks for side in (CUSTOMER, AGENT)}

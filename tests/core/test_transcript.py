@@ -126,10 +126,10 @@ def test_of_a_fast_chat_five_minutes_are_remembered() -> None:
     assert [one.time for one in heard.seen] == [float(n) for n in range(100, 401)]
 
 
-def test_the_look_back_is_ordered_whatever_the_order_of_arrival() -> None:
+def test_look_back_and_outbox_are_ordered_whatever_the_order_of_arrival() -> None:
     heard = after(opened(), arrived(item(7)), arrived(item(5)))
     assert [one.id for one in heard.seen] == ["i5", "i7"]
-    assert [one.id for one in heard.owed[1:]] == ["i7", "i5"]
+    assert [one.id for one in heard.owed[1:]] == ["i5", "i7"]
 
 
 # --- items of a chat whose end was missed --------------------------------------------------------

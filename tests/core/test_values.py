@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bridge.core.decision import Decision, owe, owe_once, ts_key, with_person, without_button
 from bridge.core.events import AskedToEnd, Flag, Incoming, RetireButton, Then, Wrote
 from bridge.core.model import (
+    AgentMessage,
     Contact,
     Conversation,
     ConversationId,
@@ -32,6 +33,23 @@ def test_nothing_is_owed_twice() -> None:
     once = owe(Conversation(THREAD), NOTICE)
     assert once.owed == (NOTICE,)
     assert owe(once, replace(NOTICE, reason="other")) is once
+
+
+def test_what_was_said_earlier_goes_before_what_still_waits() -> None:
+    conversation = Conversation(THREAD)
+    first, late, later = (AgentMessage(f"m{n}", "Mina", "hi", time=float(n)) for n in (1, 2, 3))
+    for outgoing in (first, later, NOTICE, late):
+        conversation = owe(conversation, outgoing)
+    assert conversation.owed == (first, late, later, NOTICE)
+    assert owe(conversation, late) is conversation
+
+
+def test_what_was_said_at_the_same_time_stays_in_the_order_in_which_it_came() -> None:
+    conversation = Conversation(THREAD)
+    ties = [AgentMessage(f"m{n}", "Mina", "hi", time=1.0) for n in (2, 1)]
+    for outgoing in ties:
+        conversation = owe(conversation, outgoing)
+    assert list(conversation.owed) == ties
 
 
 def test_a_notice_for_each_opening_is_owed_once_even_when_it_is_posted() -> None:
