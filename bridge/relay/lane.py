@@ -92,6 +92,9 @@ class Lane:
         self.asides: deque[TellAgent] = deque()
         self.changed = asyncio.Event()
         self.stopping = False
+        self._let_go = False
+        """A write was refused or cut short. The state is ahead of what is stored, and nobody may store
+        it: the lane event that led to it would be worked again."""
         self._listening_to = ""
         self._stored = _contact_id(kept.conversation)
         """The contact that the store knows of. Another one, connected, would be forgotten in a crash
@@ -173,7 +176,7 @@ class Lane:
 
     async def abandon(self) -> None:
         """Let go at once: the place belongs to somebody else, or the grace period is over."""
-        self.stopping = True
+        self.stopping = self._let_go = True
         if self._timer:
             self._timer.cancel()
         busy = [*self._tasks.values(), *self._extras]
@@ -318,7 +321,13 @@ class Lane:
                 await self._settle(done)
 
     async def _store(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        await store_insist(call, self.kit.clock)
+        if self._let_go:
+            raise NotOwner(f"{self.conversation.id.place} was let go of")
+        try:
+            await store_insist(call, self.kit.clock)
+        except NotOwner:
+            self._let_go = True
+            raise
 
     # --- work ------------------------------------------------------------------------------------
 

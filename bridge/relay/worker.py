@@ -38,6 +38,7 @@ from bridge.relay.trouble import Trouble
 log = structlog.get_logger(__name__)
 
 _UNUSED_AT_ONCE = 500
+_RESTORED_AT_ONCE = 100
 _TRY_AGAIN = 1.0
 """Seconds between renewals while Redis is away."""
 
@@ -69,6 +70,8 @@ class Worker:
         self._lapses = 0
         """How often our lease had lapsed when it was renewed."""
         self._being_loaded: set[Place] = set()
+        self._leaving: set[Place] = set()
+        """Places whose lanes are being let go of."""
         self._early: dict[ConversationId, list[Incoming]] = {}
         """Events whose lane is being loaded; it gets them all at once."""
         # Lanes are made only while this is held, and none is dropped meanwhile: a lane made from
@@ -98,11 +101,14 @@ class Worker:
             self._hand_over(incoming, accepted.waiting)
 
     async def _accept(self, incoming: Incoming) -> Accepted:
+        replacements = self._replacements
         try:
             return await self._store.accept(incoming)
         except StoreReplaced:
             # Slack sends again in a minute what is not acknowledged: do not wait for the renewal.
-            await self._renew()
+            async with self._renewing:
+                if replacements == self._replacements:
+                    await self._renew_now()
             return await self._store.accept(incoming)
 
     async def _hear_arrivals(self) -> None:
@@ -197,6 +203,7 @@ class Worker:
         if self._stopping:
             return
         conversation = kept.conversation
+        self._places.add(conversation.id.place)
         events = [*kept.lane, *self._early.pop(conversation.id, ())]
         lane = self.lanes.get(conversation.id)
         if lane:
@@ -229,14 +236,15 @@ class Worker:
         self._dropped.clear()
 
     def _lost(self, lane: Lane) -> None:
-        """Another replica owns the place of this lane: let go of all of them."""
+        """Another replica owns the place of this lane, or our lease was in doubt: let go of all of
+        them, and ask whose it is."""
         if self._stopping or self.lanes.get(lane.conversation.id) is not lane:
             return
         place = lane.conversation.id.place
-        if place not in self._places:
+        if place in self._leaving:
             return  # another lane of it was told before
         log.warning("place_lost", place=str(place))
-        self._forget(place)
+        self._take_over(place)
 
     def _take_over(self, place: Place) -> None:
         """It was another replica's until now: what is remembered of it is out of date."""
@@ -246,6 +254,7 @@ class Worker:
 
     def _forget(self, place: Place) -> None:
         self._places.discard(place)
+        self._leaving.add(place)
         for lane in self._lanes_of(place):
             self._spawn(lane.abandon())
         # Whoever waits to load it would find the lanes still there.
@@ -258,6 +267,7 @@ class Worker:
     async def _let_go(self, place: Place) -> None:
         # What they have in the air ends before anybody reads the place again.
         async with self._loading:
+            self._leaving.discard(place)
             lanes = self._lanes_of(place)
             for lane in lanes:
                 del self.lanes[lane.conversation.id]
@@ -295,12 +305,15 @@ class Worker:
 
     async def _renew(self) -> None:
         async with self._renewing:
-            try:
-                await self._renew_once()
-            except StoreAway as away:
-                self._trouble.met(away, self._lease.held)
-                raise
-            self._trouble.over()
+            await self._renew_now()
+
+    async def _renew_now(self) -> None:
+        try:
+            await self._renew_once()
+        except StoreAway as away:
+            self._trouble.met(away, self._lease.held)
+            raise
+        self._trouble.over()
 
     async def _renew_once(self) -> None:
         sent_at = self._clock.boottime()
@@ -312,11 +325,11 @@ class Worker:
             await self._take_back(sure=held)
         ours: set[Place] = set()
         if self._lease.lived and not (held and renewal.held):
-            ours = await self._find_again()
             if not (renewal.held or renewal.replaced):
                 sent_at = self._clock.boottime()
                 begun = await self._store.renew()
                 renewal = replace(begun, alone=renewal.alone, lost=renewal.lost or begun.lost)
+            ours = await self._find_again()
             # Others whose leases lapsed with ours are to find their places again.
             self._claims.hold_until(sent_at + self._lease.seconds)
         age = self._lease.age
@@ -340,9 +353,9 @@ class Worker:
         return waiting
 
     async def _find_again(self) -> set[Place]:
-        """Our lease had lapsed, and others may have taken places of ours. Let go of those before there
-        is a lease again: until then no lane sends anything, and no write of one that is out of date
-        is accepted because its place has come back meanwhile. Returns what is ours."""
+        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
+        believe in it again: until then no lane sends anything. Redis has it by now, so that nobody
+        takes a place after this look. Returns what is ours."""
         self._lapses += 1
         ours = set(await self._store.owned())
         for place in {*self._places, *(one.place for one in self.lanes)} - ours:
@@ -359,15 +372,18 @@ class Worker:
 
     async def _restore(self, kept: set[Place], early: Sequence[Incoming]) -> None:
         async with self._loading:
-            for lane in list(self.lanes.values()):
-                try:
-                    await lane.restore()
-                except NotOwner:
-                    self._lost(lane)
-                await self._offer(lane.waiting.values())
+            for lanes in _batches(list(self.lanes.values())):
+                await asyncio.gather(*map(self._restore_lane, lanes))
             await self._offer(early)
         for place in kept & self._places:
             self._take_place(place)
+
+    async def _restore_lane(self, lane: Lane) -> None:
+        try:
+            await lane.restore()
+        except NotOwner:
+            self._lost(lane)
+        await self._offer(lane.waiting.values())
 
     async def _offer(self, events: Iterable[Incoming]) -> None:
         """Store again what was acknowledged, and may be known only here."""
@@ -466,3 +482,8 @@ class Worker:
         if error := task.exception():
             log.error("worker_task_failed", exc_info=error)
             metrics.ALARMS.labels("worker_task_failed").inc()
+
+
+def _batches(lanes: Sequence[Lane]) -> Iterable[Sequence[Lane]]:
+    """What is stored again at once: nothing is loaded meanwhile, so it has to be quick."""
+    return (lanes[n : n + _RESTORED_AT_ONCE] for n in range(0, len(lanes), _RESTORED_AT_ONCE))

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from bridge import metrics
-from bridge.core.errors import StoreAway, Temporary
+from bridge.core.errors import NotOwner, StoreAway, Temporary
 from bridge.core.model import ConversationId, NoticeKind, Phase
 from bridge.core.ports import Renewal
 from tests.relay.lifeline import Lifeline, Redis
@@ -613,3 +613,51 @@ async def test_a_lane_whose_write_was_refused_begins_nothing_more(world: World) 
         await world.clock.sleep(5.0)
     assert world.connect.faults.calls["send"] == sends
     assert world.customer.words(id_) == []
+
+
+async def test_what_a_refused_lane_knows_is_not_stored_without_what_led_to_it(world: World) -> None:
+    """A message was sent, Redis was away when that was to be stored, and by the time it is back the
+    place is let go of. Its state says that the message arrived, while the message still waits there:
+    whoever reads both would send it again."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    await world.deliver(world.customer.replies(id_, "there"))
+    replica.lifeline.redis = Redis.AWAY
+    await until(lambda: world.connect.hears("there"))
+    world.connect.forget_tokens()
+    lane = replica.lane(id_)
+    restoring = asyncio.create_task(lane.restore())
+    await world.clock.sleep(1.0)
+    replica.worker._forget(id_.place)
+    replica.lifeline.redis = Redis.UP
+    with pytest.raises(NotOwner):
+        await restoring
+    replica.worker._take_place(id_.place)
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there"]
+
+
+async def test_a_place_that_is_ours_all_the_same_is_listened_to_again(world: World) -> None:
+    """Each of its lanes was refused because our lease was in doubt for a moment. Nothing waits, so no
+    renewal will tell of it."""
+    replica = await world.replica()
+    ids = [await world.opened(f"hello {n}") for n in range(2)]
+    lanes = [replica.lane(id_) for id_ in ids]
+    for lane in lanes:
+        replica.worker._lost(lane)
+    await until(lambda: all(replica.worker.lanes.get(one) not in {None, *lanes} for one in ids))
+    for number, id_ in enumerate(ids):
+        world.connect.says(f"are you there, {number}?", contact=world.connect.contacts[number])
+        await until(lambda: world.customer.reads(id_, f"are you there, {number}?"))  # noqa: B023  # used at once
+
+
+async def test_a_lane_is_let_go_of_although_its_place_seemed_unused(world: World) -> None:
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    lane = replica.lane(id_)
+    replica.worker._places.discard(id_.place)
+    lane.stopping = True
+    replica.worker._lost(lane)
+    await until(lambda: replica.worker.lanes.get(id_) not in {None, lane})
+    await world.deliver(world.customer.replies(id_, "there"))
+    await until(lambda: world.connect.hears("there"))
