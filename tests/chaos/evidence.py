@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bridge.sandbox.connect.chat import Chat
 from bridge.sandbox.connect.items import Item
 from bridge.sandbox.connect.sockets import Socket
 from tests.chaos.people import Wrote
 from tests.chaos.plan import AGENT, CUSTOMER
-from tests.chaos.verdict import FOREVER, HEARD, Said, Shown
-from tests.chaos.watch import Call
+from tests.chaos.verdict import CROSSING, FOREVER, HEARD, Said, Shown
+from tests.chaos.watch import Call, Notes, Stall
 from tests.chaos.words import Word, read
 from tests.chaos.world import World
 
@@ -33,9 +34,19 @@ def said(world: World, wrote: Sequence[Wrote]) -> list[Said]:
     ]
 
 
-def shown(world: World, calls: Sequence[Call]) -> list[Shown]:
+def shown(world: World, notes: Notes) -> list[Shown]:
     """Every item of a customer and every post of the app, in the order in which they stand."""
-    return [*_items(world, calls), *_posts(world)]
+    found = [*_items(world, notes.calls), *_posts(world)]
+    return [replace(one, left=could_have_left(one.out, notes.stalls)) for one in found]
+
+
+def could_have_left(at: float, stalls: Sequence[Stall]) -> float:
+    """The earliest that a call can have left which was dealt with at a moment. What came while the
+    sandbox stood still was dealt with when it went on, or a little later."""
+    for stall in reversed(stalls):
+        if stall.begin <= at <= stall.end + CROSSING:
+            at = stall.begin
+    return at
 
 
 class Arrivals:

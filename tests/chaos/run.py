@@ -93,9 +93,7 @@ async def _settle(world: World, wrote: Sequence[Wrote], notes: Notes) -> None:
         if judged != stands:
             # What is missing may be what could not come. Judging takes long: once is enough.
             judged = stands
-            if not judge(evidence.said(world, wrote), evidence.shown(world, notes.calls)).count(
-                "lost"
-            ):
+            if not judge(evidence.said(world, wrote), evidence.shown(world, notes)).count("lost"):
                 return
     world.timeline.note("the time to settle is over")
 
@@ -104,7 +102,7 @@ def _judged(world: World, wrote: Sequence[Wrote], notes: Notes, seconds: float) 
     size = world.size
     verdict = judge(
         evidence.said(world, wrote),
-        evidence.shown(world, notes.calls),
+        evidence.shown(world, notes),
         window=size.slack_timeout + 2 * size.look_seconds,
     )
     orphans, unconnected = evidence.orphans(world)

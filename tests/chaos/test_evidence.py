@@ -17,7 +17,7 @@ from tests.chaos import evidence
 from tests.chaos.people import Wrote
 from tests.chaos.plan import QUICK, Line, Talk, draw
 from tests.chaos.verdict import judge
-from tests.chaos.watch import Call
+from tests.chaos.watch import Call, Notes, Stall
 from tests.chaos.words import written
 from tests.chaos.world import Redis, Timeline, World, furnish
 
@@ -70,7 +70,7 @@ async def test_what_was_never_taken_nor_sent_is_lost(world: World) -> None:
     asked = ask(world)
     [said] = evidence.said(world, [asked])
     assert said.spans == ()
-    assert judge([said], evidence.shown(world, [])).count("lost") == 1
+    assert judge([said], evidence.shown(world, Notes())).count("lost") == 1
     assert evidence.orphans(world) == (["conversation 0 has no contact"], 0)
 
 
@@ -90,7 +90,7 @@ async def test_both_ways(world: World) -> None:
     answered = answer(chat)
     post(world, text(ANSWER), world.threads[0])
     sent = Call(time.time() - 5.0, "SendMessage", chat.id, None, text(LINE))
-    shown = evidence.shown(world, [sent])
+    shown = evidence.shown(world, Notes(calls=[sent]))
     assert [one.out for one in shown if one.side == "c"] == [sent.at]
     verdict = judge(evidence.said(world, [asked, answered]), shown)
     assert verdict.failures == []
@@ -154,3 +154,21 @@ async def test_an_item_late_in_the_transcript_is_known_when_it_is_read(world: Wo
     assert not evidence.said(world, [answered])[0].reached(time.time() + 1.0)
     item.read_at = time.monotonic()
     assert evidence.said(world, [answered])[0].reached(time.time() + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("dealt_with", "left"),
+    [
+        (9.9, 9.9),
+        (10.0, 10.0),
+        (11.0, 10.0),
+        (12.2, 10.0),
+        (12.3, 12.3),
+        (14.1, 10.0),
+        (20.0, 20.0),
+    ],
+)
+def test_what_came_in_a_stall_was_dealt_with_after_it(dealt_with: float, left: float) -> None:
+    stalls = [Stall(1.0, 2.0), Stall(10.0, 12.0), Stall(12.2, 14.0)]
+    stalls = stalls if dealt_with > 13.0 else stalls[:2]
+    assert evidence.could_have_left(dealt_with, stalls) == left

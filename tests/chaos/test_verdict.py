@@ -25,7 +25,8 @@ def shown(*texts: str, side: str = "c", **more: float) -> list[Shown]:
     stands = []
     for n, text in enumerate(texts):
         at = T + 10 + n
-        stands.append(Shown(7, side, at, more.get("out", at), read(text), more.get("carried", 0.0)))
+        one = Shown(7, side, at, more.get("out", at), read(text), more.get("carried", 0.0))
+        stands.append(replace(one, left=more.get("left", FOREVER)))
     return stands
 
 
@@ -143,6 +144,15 @@ def test_acknowledged_just_before_the_next_went_out(before: float, kind: str) ->
     verdict = judge([crossing, said(1)], shown(text(1), text(0), out=out))
     assert list(verdict.apart) == ([kind] if kind else [])
     assert kinds(verdict) == ([] if kind else ["reordered"])
+
+
+def test_what_can_have_left_before_is_crossing() -> None:
+    """The sandbox stood still between an acknowledgement and the next call."""
+    known = said(0, spans=((T + 5.0, FOREVER),))
+    for left, kind in ((T + 9.0, ["reordered"]), (T + 5.1, [])):
+        verdict = judge([known, said(1)], shown(text(1), text(0), out=T + 10.0, left=left))
+        assert kinds(verdict) == kind
+        assert verdict.apart["crossed"] == 1 - len(kind)
 
 
 def test_nothing_crosses_on_the_way_back() -> None:

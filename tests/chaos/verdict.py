@@ -15,7 +15,8 @@ A *had reached us* at a moment if one of its `spans` holds then. What a span is:
 
 - towards the agent: from the first acknowledgement of any delivery of A on. An acknowledgement says
   that A is stored, so whoever sends has it. Those that were made less than `CROSSING` seconds before
-  B's call are counted apart as `crossed`: B's call may have set out before A was known.
+  B's call are counted apart as `crossed`: B's call may have set out before A was known. So may one
+  that the sandbox dealt with when it had stood still: then the time before that counts.
 - towards the customer: Connect's transcript is the durable log of this direction, so from the moment
   A was said. Only where the transcript showed A late: from its first appearance in a transcript
   read, and while a socket is open on which its frame was put.
@@ -91,6 +92,8 @@ class Shown:
     """Seconds from the arrival of the call that made it until it stood there."""
     unheard: bool = False
     """Its chat ended before we could know that it stands there."""
+    left: float = FOREVER
+    """When that call can have left at the earliest, if that is before `out`: see `evidence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +227,11 @@ def _overtaken(
     verdict: Verdict,
 ) -> None:
     """Judge one message behind others that were written after it."""
-    outs = {later.number: min(p.where.out for p in places[later.number]) for later in by}
+    wheres = {later.number: [place.where for place in places[later.number]] for later in by}
+    outs = {number: min(where.out for where in several) for number, several in wheres.items()}
+    lefts = {number: min(where.left for where in several) for number, several in wheres.items()}
     grace = CROSSING if message.side == CUSTOMER else 0.0
-    certain = [n for n, out in outs.items() if message.reached(out - grace)]
+    certain = [n for n, out in outs.items() if message.reached(min(lefts[n], out) - grace)]
     crossing = [n for n, out in outs.items() if message.reached(out)]
     if certain:
         at = places[message.number][0].where.at

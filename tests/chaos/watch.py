@@ -18,6 +18,8 @@ from tests.chaos.world import PREFIX, World
 OWNERS_EVERY = 0.1
 MEMORY_EVERY = 1.0
 LAG_EVERY = 0.05
+STALLED = 0.05
+"""Later than this is a stall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,14 @@ class Call:
     content: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A time (Unix seconds) in which nothing that arrived was dealt with."""
+
+    begin: float
+    end: float
+
+
 @dataclass
 class Notes:
     """All that was noted."""
@@ -47,8 +57,13 @@ class Notes:
     samples: list[Sample] = field(default_factory=list)
     """One for each change, and a last one."""
     calls: list[Call] = field(default_factory=list)
-    worst_lag: float = 0.0
-    """The longest that this process, and with it the sandbox, was late."""
+    stalls: list[Stall] = field(default_factory=list)
+    """When this process, and with it the sandbox, stood still; in order."""
+
+    @property
+    def worst_lag(self) -> float:
+        """The longest that it was late."""
+        return max((stall.end - stall.begin - LAG_EVERY for stall in self.stalls), default=0.0)
 
 
 class Watch:
@@ -108,9 +123,12 @@ class Watch:
     async def _lag(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._stopped:
-            due = loop.time() + LAG_EVERY
+            begin = loop.time()
             await asyncio.sleep(LAG_EVERY)
-            self.notes.worst_lag = max(self.notes.worst_lag, loop.time() - due)
+            lasted = loop.time() - begin
+            if lasted > LAG_EVERY + STALLED:
+                now = time.time()
+                self.notes.stalls.append(Stall(now - lasted, now))
 
     async def _memory(self) -> None:
         async with aiohttp.ClientSession() as session:
