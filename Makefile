@@ -45,7 +45,7 @@ test: $(STAMP) ## every test; TESTS="tests/test_web.py -k live" for a few
 bench: $(STAMP) ## what the bridge costs, in ratios; BENCH=--quick for little of everything
 	$(BIN)/python -m bench $(BENCH)
 
-chaos: $(STAMP) ## crashes and faults, 6 minutes a seed; CHAOS="--seeds 1-20", "--quick", "--real-quotas"
+chaos: $(STAMP) ## crashes and faults, 6 minutes a seed; CHAOS="--seeds 1-20", "--quick", "--real-quotas", "--takeover"
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 env-example: $(STAMP) ## write .env.example from the settings
