@@ -86,7 +86,7 @@ local function tell_owner(place, conversation, record)
   if alive(owner) then
     if owner ~= me then
       local count = redis.call('HLEN', key('lane', conversation))
-      redis.call('PUBLISH', key('owner', owner), count .. ' ' .. record)
+      redis.call('PUBLISH', key('owner', owner), count .. ' ' .. conversation .. ' ' .. record)
     end
   elseif exists(settling) then
     -- Whoever has the place in memory takes it back; else it is claimed, as a dead replica's is.
