@@ -92,6 +92,7 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         phase=Phase.OPENING,
         generation=generation,
         attempts=0,
+        opener=profile.user_id,
         opening=opening,
         request="",
         contact=None,
@@ -177,14 +178,14 @@ def _start_refused(conversation: Conversation, event: StartRefused, now: float) 
 
 
 def subscribed(conversation: Conversation) -> Decision:
-    """The socket listens: from now on a 403 means that the contact has ended."""
+    """The socket listens: from now on a 403 means that the contact has ended, and what would open
+    another one has served."""
     contact = conversation.contact
     if not contact or (contact.connected and conversation.phase is not Phase.OPENING):
         return Decision(conversation)
     phase = Phase.OPEN if conversation.phase is Phase.OPENING else conversation.phase
-    return Decision(
-        replace(conversation, phase=phase, contact=replace(contact, connected=True)), save=True
-    )
+    connected = replace(contact, connected=True)
+    return Decision(replace(conversation, phase=phase, opening=None, contact=connected), save=True)
 
 
 def renewed(conversation: Conversation, event: CredentialsRenewed) -> Decision:

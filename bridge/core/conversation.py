@@ -215,9 +215,8 @@ def _carried(conversation: Conversation, message: CustomerMessage) -> bool:
 
 def prefix(conversation: Conversation, message: CustomerMessage) -> str:
     """The author's name, where it is not whoever opened this chat; empty where it is unknown."""
-    opener = conversation.opening.customer.user_id if conversation.opening else message.user_id
     names = {person.user_id: person.name for person in conversation.people}
-    return "" if message.user_id == opener else names.get(message.user_id, "")
+    return "" if message.user_id == conversation.opener else names.get(message.user_id, "")
 
 
 def _wrote_after_end(

@@ -337,7 +337,11 @@ class Conversation:
     """Counts the chats of this thread."""
     attempts: int = 0
     """Contacts of this generation that were given up before they connected."""
+    opener: str = ""
+    """User id of whoever opened the newest chat."""
     opening: Opening | None = None
+    """Until the contact is connected. From then on no other one takes its place, and this holds what
+    a person wrote and who that is."""
     request: str = field(default="", repr=False)
     """The StartChatContact request as it goes out, stored before the first try, until
     Connect has answered."""
