@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +239,12 @@ class Item:
     """The contact it was said in: a transfer begins another one of the same chat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An item that needs no more work; `time` is its `AbsoluteTime`."""
+class Seen(NamedTuple):
+    """An item that needs no more work; `time` is its `AbsoluteTime`.
+
+    A tuple, because a hundred of these are most of what is stored with each message, and a tuple is
+    written without names. So there can be no third field.
+    """
 
     id: str
     time: float
