@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -89,14 +88,14 @@ class Lane:
         """Readings under way of events that are stored and that nobody told us of."""
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
-        self.asides: deque[TellAgent] = deque()
+        self.asides: list[TellAgent] = []
         self.changed = asyncio.Event()
         self.stopping = False
         self._listening_to = ""
         self._stored = _contact_id(kept.conversation)
         """The contact that the store knows of. Another one, connected, would be forgotten in a crash
         with whoever answers there."""
-        self._settled: deque[str] = deque(maxlen=_REMEMBERED)
+        self._settled: dict[str, None] = {}
         self._unparked: list[Parked] = []
         """What was given up; it is stored with the next write, which carries the state without it."""
         self.repairs = Repairs(kit.clock, kit.timing.repair_patience)
@@ -196,14 +195,11 @@ class Lane:
     def apply(self, event: Event) -> Decision:
         """Let the conversation decide, and see to what follows."""
         decision = self.foresee(event)
-        if decision.conversation != self.conversation:
-            if decision.conversation.phase is not self.conversation.phase:
-                log.info(
-                    "phase_changed",
-                    phase=str(decision.conversation.phase),
-                    generation=decision.conversation.generation,
-                )
-            self.conversation = decision.conversation
+        before, after = self.conversation, decision.conversation
+        if after is not before and after != before:
+            if after.phase is not before.phase:
+                log.info("phase_changed", phase=str(after.phase), generation=after.generation)
+            self.conversation = after
             self.changed.set()
         self._unparked += decision.park
         for effect in decision.effects:
@@ -280,7 +276,9 @@ class Lane:
         if then is not Then.WAIT:
             for event_id in done:
                 self.waiting.pop(event_id, None)
-                self._settled.append(event_id)
+                self._settled[event_id] = None
+            while len(self._settled) > _REMEMBERED:
+                del self._settled[next(iter(self._settled))]
             self.changed.set()
             if self.conversation.behind and not self.waiting:
                 self.hear(CaughtUp())
@@ -331,12 +329,13 @@ class Lane:
             self._see_to(duty)
         if self.conversation.phase is not Phase.OPENING:
             self._stop_opening()
-        if not any(isinstance(duty, Listen) for duty in wanted) and "forward" not in self._tasks:
-            self._stop_listening()
         if self.conversation.phase is not Phase.OPEN:
             self.asides.clear()  # the chat that they were for is over, or being left
-        if self.asides or next_up(self.conversation, self.waiting.values()):
-            self._ensure("forward", forward.run)
+        if "forward" not in self._tasks:
+            if not any(isinstance(duty, Listen) for duty in wanted):
+                self._stop_listening()
+            if self.asides or next_up(self.conversation, self.waiting.values()):
+                self._ensure("forward", forward.run)
         self._set_timer()
 
     def _see_to(self, duty: Duty) -> None:
@@ -359,7 +358,7 @@ class Lane:
     def _ensure(self, name: str, run: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
         if name in self._tasks:
             return
-        task = self._task(run(self), f"{name} {self.conversation.id}")
+        task = self._task(run(self), name)
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
 
@@ -385,7 +384,7 @@ class Lane:
             self._on_lost(self)
             return False
         # A defect must neither stop the service nor spin: the lane tries again in a while.
-        log.error("lane_failed", task=task.get_name().split()[0], exc_info=error)
+        log.error("lane_failed", task=task.get_name(), exc_info=error)
         metrics.ALARMS.labels("lane_failed").inc()
         asyncio.get_running_loop().call_later(self.kit.timing.repair_delay, self.wake)
         return False
