@@ -45,6 +45,7 @@ from bridge.core.parked import Parked
 from bridge.core.ports import Chat, Kept
 from bridge.relay import back, forward, signs, start
 from bridge.relay.back import Found
+from bridge.relay.change import Change
 from bridge.relay.clock import Stopping
 from bridge.relay.deliver import store_insist
 from bridge.relay.doubt import Doubt, suspicion
@@ -80,7 +81,7 @@ class Lane:
         """A fresh contact, which may bring its first socket URL along."""
         self.in_doubt = kept.conversation.contact is not None or kept.doubt > 0
         """Something may have been sent whose answer nobody read: look before sending."""
-        self.doubts = set(Doubt) if kept.doubt else set[Doubt]()
+        self.doubts = tuple(Doubt) if kept.doubt else ()
         """What is unknown since the store lost its last writes."""
         self.found: Found = {}
         """What was found in the thread then: posts of which the state may know nothing."""
@@ -89,19 +90,19 @@ class Lane:
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
         self.asides: list[TellAgent] = []
-        self.changed = asyncio.Event()
+        self.changed = Change()
         self.stopping = False
         self._listening_to = ""
         self._stored = _contact_id(kept.conversation)
         """The contact that the store knows of. Another one, connected, would be forgotten in a crash
         with whoever answers there."""
         self._settled: dict[str, None] = {}
-        self._unparked: list[Parked] = []
+        self._unparked: tuple[Parked, ...] = ()
         """What was given up; it is stored with the next write, which carries the state without it."""
         self.repairs = Repairs(kit.clock, kit.timing.repair_patience)
         self._writing = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._extras: set[asyncio.Task[None]] = set()
+        self._extras: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._on_idle = on_idle
         self._on_lost = on_lost
@@ -130,7 +131,7 @@ class Lane:
 
     def resolve(self, doubt: Doubt) -> None:
         """What the store may have lost of this is known now."""
-        self.doubts.discard(doubt)
+        self.doubts = tuple(one for one in self.doubts if one is not doubt)
         self.changed.set()
         self.wake()
 
@@ -289,7 +290,7 @@ class Lane:
 
         async def write() -> None:
             nonlocal parked
-            parked = tuple(self._unparked)
+            parked = self._unparked
             doubt = bool(self.doubts)
             stored = _contact_id(self.conversation)
             await self.kit.store.settle(self.conversation, done, unmark, parked, doubt)
@@ -299,7 +300,7 @@ class Lane:
         await self._store(write)
         if self._stored != known:
             self.wake()
-        del self._unparked[: len(parked)]
+        self._unparked = self._unparked[len(parked) :]
         for one in parked:
             metrics.PARKED.labels(str(one.direction), one.reason).inc()
             log.warning("parked", id=one.id, direction=str(one.direction), reason=one.reason)
@@ -391,7 +392,7 @@ class Lane:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._task(work)
-        self._extras.add(task)
+        self._extras.append(task)
         task.add_done_callback(self._extra_ended)
 
     def _task(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
@@ -399,7 +400,7 @@ class Lane:
         return asyncio.create_task(work, name=name, context=self._context.copy())
 
     def _extra_ended(self, task: asyncio.Task[None]) -> None:
-        self._extras.discard(task)
+        self._extras.remove(task)
         self._survived(task)
         if self.idle and not self.stopping:
             self._on_idle(self)
