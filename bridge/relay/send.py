@@ -153,14 +153,13 @@ def _token(lane: Lane, name: str) -> str:
 
 def _sent(lane: Lane, message: CustomerMessage, sent: Sent | None) -> MessageSent:
     lane.first_try.pop(message.id, None)
-    age = lane.kit.clock.now() - float(".".join(map(str, ts_key(message.ts))))
-    metrics.MESSAGES.labels(metrics.TO_AGENT, "delivered").inc()
-    metrics.MESSAGE_SECONDS.labels(metrics.TO_AGENT).observe(max(age, 0.0))
+    seconds, micros = ts_key(message.ts)
+    metrics.delivered(metrics.TO_AGENT, lane.kit.clock.now() - seconds - micros / 1e6)
     return MessageSent(message, sent)
 
 
 def _failed(message: CustomerMessage, rejected: bool) -> MessageFailed:
-    metrics.MESSAGES.labels(metrics.TO_AGENT, "failed").inc()
+    metrics.failed(metrics.TO_AGENT)
     return MessageFailed(message, "rejected" if rejected else "unavailable")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge import metrics
 from bridge.core.errors import Busy, Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import ConversationId, NoticeKind, Phase, Policy
 from tests.relay.lifeline import Redis
@@ -28,6 +29,27 @@ async def test_a_long_message_goes_in_parts(world: World) -> None:
     assert max(map(len, parts)) <= 1024
     assert " ".join(parts) == LONG
     assert world.connect.current.typed > 0
+
+
+async def test_how_long_a_message_took_is_counted_to_the_microsecond(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer._newest = (int(world.clock.now()) + 1) * 10**6 + 8
+    late = world.customer.replies(id_, "there")
+    assert late.ts.endswith(".000009")
+    await world.clock.sleep(5.0)
+    before, written = _seconds(), float(late.ts)
+    sent = world.clock.now()
+    await world.deliver(late)
+    await until(lambda: world.connect.hears("there"))
+    await world.settled(id_)
+    assert 0.0 <= _seconds() - before - (sent - written) < 0.5
+
+
+def _seconds() -> float:
+    """What all messages to the agent took together."""
+    labels = {"direction": metrics.TO_AGENT}
+    return metrics.REGISTRY.get_sample_value("bridge_message_seconds_sum", labels) or 0.0
 
 
 async def test_the_limit_is_halved_where_connect_finds_it_too_long(world: World) -> None:
