@@ -74,7 +74,9 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
     foreign = any(
         one.id == first_id and one.user_id != profile.user_id for one in conversation.held
     )
-    carries = policy.initial_message and bool(first.strip()) and not foreign
+    # What may have arrived before the last chat ended goes when its transcript was read.
+    in_air = bool(source) and ts_key(first_id) <= ts_key(f"{conversation.ended_at:.6f}")
+    carries = policy.initial_message and bool(first.strip()) and not (foreign or in_air)
     end = cut(first, policy.split_limit) if carries else 0
     opening = Opening(
         conversation=conversation.id,
@@ -103,6 +105,7 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         last_own=None,
         seen=(),
         past_seen=_past_seen(conversation),
+        past_own=conversation.last_own or conversation.past_own,
         told=(),
         dropped_until=0.0,
         dropped_for="",

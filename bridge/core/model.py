@@ -363,6 +363,9 @@ class Conversation:
     past_seen: tuple[Seen, ...] = ()
     """What is known of the chat before: its look-back where its end was missed (what a continued
     chat brings back of it and is not in here was never posted), else its newest item."""
+    past_own: Sent | None = None
+    """`last_own` of the chats before. What a continued chat brings back of ours that is later was in
+    the air when its chat ended, and had arrived."""
     owed: tuple[Outgoing, ...] = ()
     """The outbox towards Slack, in order: everything that was decided and is not posted yet."""
     held: tuple[CustomerMessage, ...] = ()

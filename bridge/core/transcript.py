@@ -96,6 +96,16 @@ def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
     return own[0] if own else None
 
 
+def proofs_of_the_past(conversation: Conversation, items: Sequence[Item]) -> Sequence[Item]:
+    """What is ours in a chat that this one continues, and was accepted there after the last that we
+    know of: it was in the air when that chat ended."""
+    last = conversation.past_own
+    if last is None:
+        return []
+    own = (item for item in items if item.past and item.own and _spoken(item))
+    return [item for item in own if item.time > last.time and item.id != last.item_id]
+
+
 def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversation:
     """Remember items that were found posted although nothing here knew of them: when they come by
     the transcript, of this chat or of one that continues it, they must not be posted again."""
@@ -125,8 +135,11 @@ def _echo(conversation: Conversation, fresh: Sequence[Item]) -> Sent | None:
 
 def _own_words(item: Item) -> bool:
     """Whether a person in the thread wrote it, in this chat."""
-    spoken = item.kind is ItemKind.MESSAGE and not item.text.startswith(ASIDE)
-    return item.own and not item.past and spoken
+    return item.own and not item.past and _spoken(item)
+
+
+def _spoken(item: Item) -> bool:
+    return item.kind is ItemKind.MESSAGE and not item.text.startswith(ASIDE)
 
 
 def _shown(conversation: Conversation, item: Item) -> Outgoing | None:

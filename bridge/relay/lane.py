@@ -79,7 +79,8 @@ class Lane:
         self.chat: Chat | None = None
         self.started: Started | None = None
         """A fresh contact, which may bring its first socket URL along."""
-        self.in_doubt = kept.conversation.contact is not None or kept.doubt > 0
+        chatted = kept.conversation.contact or kept.conversation.last_own
+        self.in_doubt = bool(chatted) or kept.doubt > 0
         """Something may have been sent whose answer nobody read: look before sending."""
         self.doubts = tuple(Doubt) if kept.doubt else ()
         """What is unknown since the store lost its last writes."""
