@@ -15,11 +15,9 @@ from bridge.core.model import (
     Conversation,
     ConversationId,
     CustomerMessage,
-    Opening,
     Person,
     Phase,
     Place,
-    Profile,
     Seen,
     Sent,
     Workspace,
@@ -34,8 +32,6 @@ _PLACE = Workspace(shapes.TEAM)
 def _conversation(index: int) -> Conversation:
     """One in the middle of its life, in whose chat something was written before."""
     id_ = ConversationId(Place(_PLACE, shapes.channel(index)), shapes.thread(index))
-    customer = Profile(shapes.USER, "Ana Ruiz", email="ana@bench.invalid", team_id=shapes.TEAM)
-    opening = Opening(id_, 1, 0, customer, "help", f"https://bench.invalid/archives/{index}")
     history = [
         Seen(shapes.old_item_id(index, position), shapes.HISTORY_BEGAN + position)
         for position in range(shapes.HISTORY)
@@ -44,7 +40,7 @@ def _conversation(index: int) -> Conversation:
         id_,
         phase=Phase.OPEN,
         generation=1,
-        opening=opening,
+        opener=shapes.USER,
         contact=Contact(
             shapes.contact_id(index),
             shapes.participant_id(index),

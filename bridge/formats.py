@@ -21,7 +21,7 @@ CONTENT_TYPES = (
 )
 """What a customer's side may declare (Connect API reference, StartChatContact)."""
 
-_FERNET_KEY_BYTES = 32  # Fernet specification
+KEY_BYTES = 32  # AES-256
 
 
 def listed(value: str) -> tuple[str, ...]:
@@ -101,18 +101,27 @@ def flow_id(value: str) -> str:
     return value.rpartition("/")[2] if value.startswith("arn:") else value
 
 
-def fernet_keys(value: SecretStr) -> SecretStr:
-    """One or more Fernet keys, separated by commas."""
+def encryption_key(text: str) -> bytes:
+    """A key of 32 bytes, written in URL-safe base64."""
+    try:
+        key = base64.b64decode(text, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"is not {KEY_BYTES} bytes in URL-safe base64")
+    return key
+
+
+def encryption_keys(value: SecretStr) -> SecretStr:
+    """One or more such keys, separated by commas."""
     keys = listed(value.get_secret_value())
     if not keys:
         raise ValueError("has no key")
     for number, key in enumerate(keys, start=1):
         try:
-            size = len(base64.b64decode(key, altchars=b"-_", validate=True))
-        except (binascii.Error, ValueError):
-            size = 0
-        if size != _FERNET_KEY_BYTES:
-            raise ValueError(f"entry {number} is not a Fernet key")
+            encryption_key(key)
+        except ValueError as error:
+            raise ValueError(f"entry {number} {error}") from None
     return SecretStr(",".join(keys))
 
 

@@ -6,10 +6,11 @@ a connection is in hand and the body is ready, and the bytes go to the kernel in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -20,32 +21,33 @@ Guard = Callable[[], None]
 
 @dataclass(slots=True)
 class Attempt:
-    """One request on its way."""
+    """Requests with a body that are made inside this context, on a session whose `request_class`
+    is GuardedRequest, ask `guard`; the context raises what it raises."""
 
     guard: Guard | None
     sent: bool = False
     """Something may have been written, so the other side may have acted."""
     refusal: BaseException | None = None
     """What the guard raised. Nothing was written then."""
+    _outer: Token[Attempt | None] | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        self._outer = _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._outer is not None:
+            _current.reset(self._outer)
+        if self.refusal is not None and isinstance(error, Exception):
+            raise self.refusal from None  # the layers between have dressed it up
 
 
 _current: ContextVar[Attempt | None] = ContextVar("_current", default=None)
-
-
-@contextmanager
-def attempt(guard: Guard | None) -> Iterator[Attempt]:
-    """The requests with a body that are made inside, on a session whose `request_class` is
-    GuardedRequest, ask `guard`; they raise what it raises."""
-    one = Attempt(guard)
-    token = _current.set(one)
-    try:
-        yield one
-    except Exception:
-        if one.refusal is not None:
-            raise one.refusal from None  # the layers between have dressed it up
-        raise
-    finally:
-        _current.reset(token)
 
 
 class GuardedRequest(aiohttp.ClientRequest):

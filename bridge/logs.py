@@ -49,7 +49,6 @@ _SECRET_VALUE = re.compile(
     r"|\bhooks\.slack\.com/\S+"  # a response_url is a capability
     r"|\beyJ[\w-]{8,}\.[\w.-]+"  # JSON web tokens
     r"|\bQVF[\w+/=-]{16,}"  # Connect's participant and connection tokens
-    r"|\bgAAAA[\w=-]{16,}"  # Fernet tokens
     r"|\b[Bb]earer\s+\S+"
     r"|(?<=://)[^\s/@]+@"  # user:password@ of a URL
     r"|(?<=\?)[\w.~-]+=\S*"  # the query of a URL

@@ -5,6 +5,8 @@ Labels are closed sets: never an id, a name or text of people. Durations are in 
 
 from __future__ import annotations
 
+import functools
+
 import prometheus_client as prometheus
 
 REGISTRY = prometheus.CollectorRegistry()
@@ -131,12 +133,30 @@ ALARMS = prometheus.Counter(
     registry=REGISTRY,
 )
 
-# A series that appears only with its first failure hides that failure from rate().
+# A series that appears only with its first failure hides that failure from rate(). And to look one
+# up for each message costs more than to count it.
+_DELIVERED = {one: MESSAGES.labels(one, "delivered") for one in DIRECTIONS}
+_FAILED = {one: MESSAGES.labels(one, "failed") for one in DIRECTIONS}
+_SECONDS = {one: MESSAGE_SECONDS.labels(one) for one in DIRECTIONS}
 for _direction in DIRECTIONS:
-    MESSAGE_SECONDS.labels(_direction)
     QUEUE_AGE_SECONDS.labels(_direction)
-    for _outcome in ("delivered", "failed"):
-        MESSAGES.labels(_direction, _outcome)
+
+
+def delivered(direction: str, seconds: float) -> None:
+    """Count a message that arrived, so long after it was written; clocks may differ."""
+    _DELIVERED[direction].inc()
+    _SECONDS[direction].observe(max(seconds, 0.0))
+
+
+def failed(direction: str) -> None:
+    """Count a message that was given up."""
+    _FAILED[direction].inc()
+
+
+@functools.cache
+def call_seconds(side: str, call: str) -> prometheus.Histogram:
+    """The series of CALL_SECONDS for one call; finding it costs more than to observe it."""
+    return CALL_SECONDS.labels(side, call)
 
 
 def exposition() -> tuple[bytes, str]:

@@ -20,9 +20,7 @@ from pydantic.fields import FieldInfo
 
 from bridge import formats
 
-_NEW_KEY = (
-    'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
-)
+_NEW_KEY = 'python -c "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"'
 _UNSET = SecretStr("")
 
 _List = Annotated[tuple[str, ...], BeforeValidator(formats.listed)]
@@ -252,11 +250,12 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
         "bridge",
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
     )
-    encryption_keys: Annotated[SecretStr, AfterValidator(formats.fernet_keys)] = _variable(
+    encryption_keys: Annotated[SecretStr, AfterValidator(formats.encryption_keys)] = _variable(
         "BRIDGE_ENCRYPTION_KEYS",
         "Encrypts tokens and waiting text in Redis. Required with REDIS_URL; otherwise a key file "
         "is made in BRIDGE_DATA_DIR.",
-        f"Fernet keys separated by commas, newest first ({_NEW_KEY} prints one)",
+        "keys of 32 bytes in URL-safe base64, separated by commas, newest first "
+        f"({_NEW_KEY} prints one)",
         _UNSET,
     )
     data_dir: Path = _variable(

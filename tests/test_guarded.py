@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from bench.trust import Trust
-from bridge.guarded import Attempt, GuardedRequest, attempt
+from bridge.guarded import Attempt, GuardedRequest
 
 ANSWER = b"ok"
 LONG = 10.0
@@ -99,7 +99,7 @@ def test_the_bytes_leave_in_the_step_that_asks(
 
     async def post() -> None:
         async with session() as http_session:
-            with attempt(guard):
+            with Attempt(guard):
                 call = http_session.post(
                     server.url(scheme),
                     data=b"x" * size,
@@ -128,10 +128,10 @@ def test_what_the_guard_raises_comes_back_and_nothing_went_out(server: Server, r
     async def calls() -> None:
         async with session() as http_session:
             await call(http_session, b"before")
-            with pytest.raises(OSError, match="frozen") as caught, attempt(refuse) as refused:
+            with pytest.raises(OSError, match="frozen") as caught, Attempt(refuse) as refused:
                 await call(http_session, b"never")
             assert caught.value is refusal
-            with attempt(lambda: None) as passed:
+            with Attempt(lambda: None) as passed:
                 await call(http_session, b"after")
             made.extend([refused, passed])
 
@@ -144,7 +144,7 @@ def test_what_the_guard_raises_comes_back_and_nothing_went_out(server: Server, r
 def test_nothing_was_sent_where_no_connection_was_made(run: Run) -> None:
     async def call() -> None:
         async with session() as http_session:
-            with attempt(None) as made, pytest.raises(aiohttp.ClientConnectorError):
+            with Attempt(None) as made, pytest.raises(aiohttp.ClientConnectorError):
                 await http_session.post("http://127.0.0.1:1/", data=b"x")
             assert not made.sent
 

@@ -21,7 +21,6 @@ PLANTED = [
     "Bearer abc.def",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
     "QVFJREFIaDJ5Yk9hbEJxWkN1TnZ0c0FBQUdVd2ZBWUpLb1pJaHZjTkFRY0dv",
-    "gAAAAABkZ2h0dGVzdHRlc3R0ZXN0dGVzdA==",
     "wss://host.example/ws?X-Amz-Signature=abcdef",
     "https://files.example/f?sig=abcdef",
     "redis://user:hunter2@redis.example",

@@ -133,7 +133,7 @@ def test_all_problems_come_at_once_each_on_a_line() -> None:
         ("AWS_ENDPOINT_URL_CONNECT", "http://x:port", "is not a URL"),
         ("AWS_ENDPOINT_URL_CONNECTPARTICIPANT", "[", "not an http:// or https:// URL"),
         ("REDIS_URL", "valkey://r", "redis://, rediss:// or unix://"),
-        ("BRIDGE_ENCRYPTION_KEYS", f"{KEY},short", "entry 2 is not a Fernet key"),
+        ("BRIDGE_ENCRYPTION_KEYS", f"{KEY},short", "entry 2 is not 32 bytes in URL-safe base64"),
         ("BRIDGE_ENCRYPTION_KEYS", ",", "has no key"),
         ("BRIDGE_SUPPORT_CHANNELS", "*,help", "has * beside other entries"),
         ("BRIDGE_CUSTOMERS", "everyone,@a", "beside other entries"),

@@ -35,11 +35,12 @@ from bridge.connect.refusals import (
     unanswered,
 )
 from bridge.core.errors import Temporary
-from bridge.guarded import Guard, GuardedRequest, attempt
+from bridge.guarded import Attempt, Guard, GuardedRequest
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 """A hundred items of the longest text, escaped, are below it."""
 _THREADS = 8
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PATHS = {
     "CreateParticipantConnection": "/participant/connection",
     "SendMessage": "/participant/message",
@@ -218,13 +219,13 @@ class ConnectApi:
     ) -> _Answer:
         request = self._session.post(
             url,
-            data=json.dumps(body, sort_keys=True, separators=(",", ":")).encode(),
+            data=_encode(body).encode(),
             headers={"Content-Type": "application/json", **headers},
             timeout=self._timeout,
             allow_redirects=False,
         )
         try:
-            with attempt(guard):
+            with Attempt(guard):
                 response = await request
             async with response:
                 raw = bytearray()
@@ -246,7 +247,7 @@ class ConnectApi:
                 self._quotas[operation].throttled(failure.retry_after)
             raise
         finally:
-            metrics.CALL_SECONDS.labels("connect", operation).observe(time.perf_counter() - begun)
+            metrics.call_seconds("connect", operation).observe(time.perf_counter() - begun)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Iterator
 from typing import Protocol
 
 import aiohttp
@@ -22,8 +20,6 @@ from bridge.core.ports import Clock
 
 log = logging.getLogger(__name__)
 
-_URL_TRUSTED = 85.0
-"""Seconds after its fetch that a socket URL is opened; Connect allows 100."""
 _BACKOFF_CAP = 30.0
 _STEADY = 60.0
 """A socket that lived so long was a good one: its loss does not repeat the one before."""
@@ -74,6 +70,8 @@ class ParticipantConnection:
         self._heartbeats = heartbeats
         self._credentials = credentials
         self._hearer = hearer
+        self._given: Connection | None = None
+        """To be used first, and once."""
         self._current: Stream | None = None
         self._next: Stream | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -82,10 +80,9 @@ class ParticipantConnection:
 
     def start(self, urgency: Urgency, started: Started | None) -> None:
         """Connect in the background; `started` may carry a URL that was fetched just now."""
-        given = None
         if started is not None and started.socket_url:
-            given = Connection("", 0.0, started.socket_url, started.socket_expiry)
-        self._reader = asyncio.create_task(self._keep(urgency, given))
+            self._given = Connection("", 0.0, started.socket_url, started.socket_expiry)
+        self._reader = asyncio.create_task(self._keep(urgency))
 
     def stop(self) -> None:
         """Stop without waiting. It may be called from the tasks of this object."""
@@ -100,15 +97,12 @@ class ParticipantConnection:
         tasks = [task for task in (self._reader, self._rotation) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep(self, urgency: Urgency, given: Connection | None) -> None:
-        trusted_until = self._clock.boottime() + _URL_TRUSTED
+    async def _keep(self, urgency: Urgency) -> None:
         failures = 0
         while not self._stopped:
             begun = self._clock.boottime()
             try:
-                if begun > trusted_until:
-                    given = None
-                await self._connect_and_read(urgency, given)
+                await self._connect_and_read(urgency)
             except Gone:
                 return
             except (Failure, StreamFailed) as reason:
@@ -118,15 +112,14 @@ class ParticipantConnection:
                 log.error("Contact %s: %s", self._credentials.contact_id, type(error).__name__)  # noqa: TRY400 - same
             else:
                 urgency = Urgency.RECONNECT
-            given = None
             failures = 1 if self._clock.boottime() - begun > _STEADY else failures + 1
             if not self._stopped:
                 metrics.RETRIES.labels("connect", "socket", "lost").inc()
                 await self._clock.sleep(backoff(failures))
 
-    async def _connect_and_read(self, urgency: Urgency, given: Connection | None) -> None:
+    async def _connect_and_read(self, urgency: Urgency) -> None:
         """Returns when the socket is lost and none has replaced it."""
-        stream: Stream | None = await self._opened(urgency, given)
+        stream: Stream | None = await self._opened(urgency)
         gap = True
         try:
             while stream is not None:
@@ -141,7 +134,7 @@ class ParticipantConnection:
             self._stopped = not self._hearer.lost() or self._stopped
 
     async def _read(self, stream: Stream, gap: bool) -> None:
-        with _counted("open"):
+        with metrics.SOCKETS.labels("connect", "open").track_inprogress():
             try:
                 await self._heartbeats.add(stream)
                 self._hearer.subscribed(gap)
@@ -152,8 +145,9 @@ class ParticipantConnection:
                     self._rotation.cancel()
                 await stream.close()
 
-    async def _opened(self, urgency: Urgency, given: Connection | None = None) -> Stream:
-        with _counted("connecting"):
+    async def _opened(self, urgency: Urgency) -> Stream:
+        with metrics.SOCKETS.labels("connect", "connecting").track_inprogress():
+            given, self._given = self._given, None
             connection = given or await self._credentials.connect(urgency)
             if not connection.url:
                 raise Temporary("CreateParticipantConnection", "NoUrl")
@@ -173,6 +167,12 @@ class ParticipantConnection:
     def _rotate(self) -> None:
         if self._rotation is None or self._rotation.done():
             self._rotation = asyncio.create_task(self._replace())
+            self._rotation.add_done_callback(self._rotated)
+
+    def _rotated(self, task: asyncio.Task[None]) -> None:
+        # A finished task keeps its coroutine, and there are as many as conversations.
+        if self._rotation is task:
+            self._rotation = None
 
     async def _replace(self) -> None:
         """Open and subscribe the second socket, then close the first: its reader goes on with the
@@ -190,13 +190,3 @@ class ParticipantConnection:
         self._next = new
         if old is not None:
             await old.close()
-
-
-@contextlib.contextmanager
-def _counted(state: str) -> Iterator[None]:
-    gauge = metrics.SOCKETS.labels("connect", state)
-    gauge.inc()
-    try:
-        yield
-    finally:
-        gauge.dec()

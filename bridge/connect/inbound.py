@@ -127,6 +127,10 @@ class Inbound:
                 self._take(await self._read_patiently(Urgency.ROUTINE))
         except Gone:
             log.info("Contact %s is over", self._credentials.contact_id)
+        finally:
+            # A finished task keeps its coroutine, and there are as many as conversations.
+            if self._fill is asyncio.current_task():
+                self._fill = None
 
     async def _read_patiently(self, urgency: Urgency) -> Sequence[Item]:
         failures = 0

@@ -38,6 +38,7 @@ class Merger:
     def __init__(self, seen: Iterable[Seen] = (), lookback: float = 300.0, keep: int = 100) -> None:
         self._lookback = lookback
         self._keep = keep
+        self._forget_above = 2 * keep
         self._known = {each.id: each.time for each in seen}
         self._waiting: dict[str, _Waiting] = {}
         self._newest = max(self._known.values(), default=float("-inf"))
@@ -111,11 +112,13 @@ class Merger:
         return [each.item for each in out]
 
     def _forget(self) -> None:
-        # Sorting at every item would cost more than the few ids it saves.
-        if len(self._known) <= 2 * self._keep:
+        # Sorting at every item would cost more than the few ids it saves: so it is done each time
+        # that their number has doubled, because a flood may leave nothing that is old enough.
+        if len(self._known) <= self._forget_above:
             return
         by_age = sorted(self._known.items(), key=lambda pair: pair[1], reverse=True)
         old = [pair for pair in by_age[self._keep :] if pair[1] < self.floor]
         for item_id, time in old:
             del self._known[item_id]
             self._horizon = max(self._horizon, time)
+        self._forget_above = 2 * max(self._keep, len(self._known))

@@ -72,8 +72,8 @@ class Bucket:
     def __init__(self, rate: Rate, clock: Clock) -> None:
         self._full = rate
         self._clock = clock
-        self._share = 1.0
-        self._rate = rate.per_second
+        self._limit, self._burst = rate.per_second, max(1.0, rate.burst)
+        self._rate = self._limit
         self._tokens = rate.burst
         self._at = clock.boottime()
         self._closed_until = 0.0
@@ -93,7 +93,8 @@ class Bucket:
         if not 0 < share <= 1:
             raise ValueError("a share is above 0 and at most 1")
         self._refill()
-        self._share = share
+        self._limit = self._full.per_second * share
+        self._burst = max(1.0, self._full.burst * share)
         self._rate = min(self._rate, self._limit)
         self._tokens = min(self._tokens, self._burst)
 
@@ -133,14 +134,6 @@ class Bucket:
             if not waiter.turn.done():
                 waiter.turn.set_result(None)
         self._waiting.clear()
-
-    @property
-    def _limit(self) -> float:
-        return self._full.per_second * self._share
-
-    @property
-    def _burst(self) -> float:
-        return max(1.0, self._full.burst * self._share)
 
     def _refill(self) -> None:
         now = self._clock.boottime()

@@ -27,8 +27,8 @@ _SUBSCRIBE_TRIES = 3
 _CLOSE_SECONDS = 1.0
 _TOGETHER_SECONDS = 0.05
 _SUBSCRIBE = json.dumps({"topic": "aws/subscribe", "content": {"topics": ["aws/chat"]}})
-_HEARTBEAT = json.dumps({"topic": "aws/heartbeat"})
-_PING = json.dumps({"topic": "aws/ping"})
+_HEARTBEATS = ("aws/heartbeat", "aws/ping")
+_BEAT = tuple(json.dumps({"topic": topic}) for topic in _HEARTBEATS)
 
 
 class StreamFailed(Exception):
@@ -56,7 +56,8 @@ class Stream:
         self.rotate_at = rotate_at
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._subscribed: bool | None = None
-        self._awaited: set[str] = set()
+        self._awaited: tuple[str, ...] = ()
+        """Heartbeats whose answers are still to come."""
         self._closing: asyncio.Task[object] | None = None
 
     async def open(self, url: str) -> None:
@@ -79,7 +80,8 @@ class Stream:
 
     async def read(self) -> None:
         """Take in frames until the socket is closed by either side."""
-        while self._socket is not None and await self._read_one(self._socket):
+        socket = self._socket
+        while socket is not None and self._took(await socket.receive()):
             pass
 
     async def beat(self, now: float) -> None:
@@ -88,14 +90,14 @@ class Stream:
         if socket is None or socket.closed:
             return
         if self._awaited:
-            log.info("Socket missed %s: it is replaced", " and ".join(sorted(self._awaited)))
+            log.info("Socket missed %s: it is replaced", " and ".join(self._awaited))
             self._closing = asyncio.create_task(self.close())
             return
-        self._awaited = {"aws/heartbeat", "aws/ping"}
+        self._awaited = _HEARTBEATS
         # Writes wait only where 64 kB are unsent, and an unanswered beat comes long before that.
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
-            await socket.send_str(_HEARTBEAT)
-            await socket.send_str(_PING)
+            for frame in _BEAT:
+                await socket.send_str(frame)
         if now >= self.rotate_at:
             self._on_stale()
 
@@ -115,7 +117,7 @@ class Stream:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ACK_SECONDS):
                     while self._subscribed is None:
-                        if not await self._read_one(socket):
+                        if not self._took(await socket.receive()):
                             raise StreamFailed("closed before it was subscribed")
             if self._subscribed:
                 return
@@ -123,8 +125,8 @@ class Stream:
                 break
         raise StreamFailed("the subscription was not acknowledged")
 
-    async def _read_one(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
-        message = await socket.receive()
+    def _took(self, message: aiohttp.WSMessage) -> bool:
+        """Whether more may come after it."""
         if message.type is aiohttp.WSMsgType.TEXT:
             self._receive(_json(message.data))
             return True
@@ -137,11 +139,9 @@ class Stream:
         if topic == "aws/chat":
             content = frame.get("content")
             self._on_item(_json(content) if isinstance(content, str) else content)
-        elif topic == "aws/heartbeat":
-            self._awaited.discard(topic)
-        elif topic == "aws/ping":
-            if frame.get("statusCode") == 200:
-                self._awaited.discard(topic)
+        elif topic in _HEARTBEATS:
+            if topic != "aws/ping" or frame.get("statusCode") == 200:
+                self._awaited = tuple(each for each in self._awaited if each != topic)
         elif topic == "aws/subscribe":
             content = frame.get("content")
             status = content.get("status") if isinstance(content, dict) else None

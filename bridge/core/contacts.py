@@ -74,7 +74,9 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
     foreign = any(
         one.id == first_id and one.user_id != profile.user_id for one in conversation.held
     )
-    carries = policy.initial_message and bool(first.strip()) and not foreign
+    # What may have arrived before the last chat ended goes when its transcript was read.
+    in_air = bool(source) and ts_key(first_id) <= ts_key(f"{conversation.ended_at:.6f}")
+    carries = policy.initial_message and bool(first.strip()) and not (foreign or in_air)
     end = cut(first, policy.split_limit) if carries else 0
     opening = Opening(
         conversation=conversation.id,
@@ -92,6 +94,7 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         phase=Phase.OPENING,
         generation=generation,
         attempts=0,
+        opener=profile.user_id,
         opening=opening,
         request="",
         contact=None,
@@ -102,6 +105,7 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         last_own=None,
         seen=(),
         past_seen=_past_seen(conversation),
+        past_own=conversation.last_own or conversation.past_own,
         told=(),
         dropped_until=0.0,
         dropped_for="",
@@ -177,14 +181,14 @@ def _start_refused(conversation: Conversation, event: StartRefused, now: float) 
 
 
 def subscribed(conversation: Conversation) -> Decision:
-    """The socket listens: from now on a 403 means that the contact has ended."""
+    """The socket listens: from now on a 403 means that the contact has ended, and what would open
+    another one has served."""
     contact = conversation.contact
     if not contact or (contact.connected and conversation.phase is not Phase.OPENING):
         return Decision(conversation)
     phase = Phase.OPEN if conversation.phase is Phase.OPENING else conversation.phase
-    return Decision(
-        replace(conversation, phase=phase, contact=replace(contact, connected=True)), save=True
-    )
+    connected = replace(contact, connected=True)
+    return Decision(replace(conversation, phase=phase, opening=None, contact=connected), save=True)
 
 
 def renewed(conversation: Conversation, event: CredentialsRenewed) -> Decision:

@@ -94,11 +94,13 @@ def next_up(conversation: Conversation, lane: Collection[Incoming]) -> Incoming 
     """
     held = conversation.held if conversation.phase is Phase.OPEN else ()
     waiting: list[Incoming | Wrote] = [*map(Wrote, held), *lane]
+    if len(waiting) < 2:
+        return waiting[0] if waiting else None
     if conversation.phase in (Phase.OPENING, Phase.ENDING):
         waiting = [one for one in lane if not isinstance(one.event, Wrote)] or waiting
     elif conversation.carried or (conversation.progress and conversation.progress.offset):
         waiting = [one for one in waiting if _has_begun(conversation, one)] or waiting
-    return min(waiting, key=_place_in_line, default=None)
+    return min(waiting, key=_place_in_line)
 
 
 def _has_begun(conversation: Conversation, waiting: Incoming | Wrote) -> bool:
@@ -215,9 +217,8 @@ def _carried(conversation: Conversation, message: CustomerMessage) -> bool:
 
 def prefix(conversation: Conversation, message: CustomerMessage) -> str:
     """The author's name, where it is not whoever opened this chat; empty where it is unknown."""
-    opener = conversation.opening.customer.user_id if conversation.opening else message.user_id
     names = {person.user_id: person.name for person in conversation.people}
-    return "" if message.user_id == opener else names.get(message.user_id, "")
+    return "" if message.user_id == conversation.opener else names.get(message.user_id, "")
 
 
 def _wrote_after_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from bridge.core.events import Effect, RetireButton, Then
 from bridge.core.model import AgentMessage, Conversation, Notice, Outgoing, Person, Policy
@@ -26,16 +27,23 @@ class Decision:
 
 
 def owe(conversation: Conversation, outgoing: Outgoing) -> Conversation:
-    """Put something at the end of the outbox towards Slack, unless it is in there. What an agent
-    said goes before what was said later and still waits: an item may appear late."""
-    owed = conversation.owed
-    if any(one.id == outgoing.id for one in owed):
-        return conversation
-    place = len(owed)
-    if isinstance(outgoing, AgentMessage):
-        later = (n for n, one in enumerate(owed) if _said_after(one, outgoing.time))
-        place = next(later, place)
-    return replace(conversation, owed=(*owed[:place], outgoing, *owed[place:]))
+    """Put something into the outbox towards Slack, as `owing` does."""
+    owed = owing(conversation.owed, outgoing)
+    return conversation if owed is conversation.owed else replace(conversation, owed=owed)
+
+
+def owing(owed: tuple[Outgoing, ...], *more: Outgoing) -> tuple[Outgoing, ...]:
+    """The outbox with these at its end, each once. What an agent said goes before what was said
+    later and still waits: an item may appear late."""
+    for outgoing in more:
+        if any(one.id == outgoing.id for one in owed):
+            continue
+        place = len(owed)
+        if isinstance(outgoing, AgentMessage):
+            later = (n for n, one in enumerate(owed) if _said_after(one, outgoing.time))
+            place = next(later, place)
+        owed = (*owed[:place], outgoing, *owed[place:])
+    return owed
 
 
 def _said_after(outgoing: Outgoing, time: float) -> bool:
@@ -73,6 +81,7 @@ def without_button(decision: Decision) -> Decision:
     )
 
 
+@lru_cache(maxsize=1024)
 def ts_key(ts: str) -> tuple[int, int]:
     """A Slack `ts` as a sort key; as a float it would lose digits. Malformed ones sort first."""
     seconds, _, fraction = ts.partition(".")

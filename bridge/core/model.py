@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +239,12 @@ class Item:
     """The contact it was said in: a transfer begins another one of the same chat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An item that needs no more work; `time` is its `AbsoluteTime`."""
+class Seen(NamedTuple):
+    """An item that needs no more work; `time` is its `AbsoluteTime`.
+
+    A tuple, because a hundred of these are most of what is stored with each message, and a tuple is
+    written without names. So there can be no third field.
+    """
 
     id: str
     time: float
@@ -337,7 +341,11 @@ class Conversation:
     """Counts the chats of this thread."""
     attempts: int = 0
     """Contacts of this generation that were given up before they connected."""
+    opener: str = ""
+    """User id of whoever opened the newest chat."""
     opening: Opening | None = None
+    """Until the contact is connected. From then on no other one takes its place, and this holds what
+    a person wrote and who that is."""
     request: str = field(default="", repr=False)
     """The StartChatContact request as it goes out, stored before the first try, until
     Connect has answered."""
@@ -355,6 +363,9 @@ class Conversation:
     past_seen: tuple[Seen, ...] = ()
     """What is known of the chat before: its look-back where its end was missed (what a continued
     chat brings back of it and is not in here was never posted), else its newest item."""
+    past_own: Sent | None = None
+    """`last_own` of the chats before. What a continued chat brings back of ours that is later was in
+    the air when its chat ended, and had arrived."""
     owed: tuple[Outgoing, ...] = ()
     """The outbox towards Slack, in order: everything that was decided and is not posted yet."""
     held: tuple[CustomerMessage, ...] = ()

@@ -76,8 +76,7 @@ def went_on(conversation: Conversation, event: Outcome, now: float, policy: Poli
 def sent(conversation: Conversation, event: MessageSent) -> Decision:
     """A message is in the agent's hands."""
     message = event.message
-    own = _newest(conversation, event.sent)
-    done = replace(done_with(contacts.waited(conversation), message), last_own=own)
+    done = done_with(contacts.waited(conversation), message, event.sent)
     if message.files:
         done = owe(done, about(message, NoticeKind.FILES))
     if not message.retry:
@@ -112,13 +111,16 @@ def dropped(conversation: Conversation, message: CustomerMessage, now: float) ->
     return Decision(done, (Flag(message.ts),), Then.SETTLE, park=park)
 
 
-def done_with(conversation: Conversation, message: CustomerMessage) -> Conversation:
-    """The message needs no more work."""
+def done_with(
+    conversation: Conversation, message: CustomerMessage, item: Sent | None = None
+) -> Conversation:
+    """The message needs no more work; `item`: Connect accepted it as that."""
     return replace(
         conversation,
         progress=None,
         held=tuple(held for held in conversation.held if held.id != message.id),
         last_ts=max(conversation.last_ts, message.ts, key=ts_key),
+        last_own=_newest(conversation, item),
     )
 
 
@@ -177,10 +179,11 @@ def _item_failed(
 def _posted(conversation: Conversation, event: Posted) -> Decision:
     """These stand in the thread."""
     rest, done = _parted(conversation, event.ids)
-    known = {outgoing.id for outgoing in done}
-    strays = [one for one in event.ids if one not in known]
+    owed = {outgoing.id for outgoing in done}
+    strays = [one for one in event.ids if one not in owed]
     newest = max(conversation.last_post_ts, event.ts, key=ts_key)
-    posted = replace(transcript.stood_in_thread(rest, strays), last_post_ts=newest)
+    known = transcript.stood_in_thread(conversation, strays)
+    posted = replace(known, owed=rest, last_post_ts=newest)
     offers = {
         NoticeKind.CONNECTING: (Phase.OPENING, Phase.OPEN),
         NoticeKind.ASK_REOPEN: (Phase.ENDED,),
@@ -200,16 +203,16 @@ def _posted(conversation: Conversation, event: Posted) -> Decision:
 def _post_failed(conversation: Conversation, event: PostFailed, now: float) -> Decision:
     """These cannot be posted, and where the place is gone nothing can."""
     rest, lost = _parted(conversation, event.ids)
-    words = _words([*lost, *(rest.owed if event.gone else ())])
+    words = _words([*lost, *(rest if event.gone else ())])
     park = tuple(unposted(conversation, one, event.reason, now, event.since) for one in words)
     contact = conversation.contact
     tell = _tell_agent(conversation, [one.id for one in _words(lost)], event.reason)
     if not event.gone:
-        return Decision(rest, tell, park=park)
+        return Decision(replace(conversation, owed=rest), tell, park=park)
     leave: tuple[Effect, ...] = (EndContact(contact),) if contact else ()
     # Whoever still waits cannot be told, and must not open another chat that nobody can see.
     closed = replace(
-        contacts.ended(rest, now),
+        contacts.ended(conversation, now),
         owed=(),
         button_ts="",
         held=(),
@@ -223,11 +226,13 @@ def _post_failed(conversation: Conversation, event: PostFailed, now: float) -> D
     return Decision(closed, (*tell, *leave, *flags), save=True, park=(*park, *unheard))
 
 
-def _parted(conversation: Conversation, ids: Sequence[str]) -> tuple[Conversation, list[Outgoing]]:
-    """The conversation without what these ids name, and that."""
+def _parted(
+    conversation: Conversation, ids: Sequence[str]
+) -> tuple[tuple[Outgoing, ...], list[Outgoing]]:
+    """The outbox without what these ids name, and that."""
     taken = [outgoing for outgoing in conversation.owed if outgoing.id in ids]
     rest = tuple(outgoing for outgoing in conversation.owed if outgoing.id not in ids)
-    return replace(conversation, owed=rest), taken
+    return rest, taken
 
 
 def _words(outgoing: Sequence[Outgoing]) -> list[AgentMessage]:

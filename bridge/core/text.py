@@ -35,6 +35,8 @@ def cut(text: str, limit: int, offset: int = 0) -> int:
     fences and links where it can, and never inside a grapheme that fits a piece. The same
     arguments give the same end: a retry that stores only offsets repeats the same pieces.
     """
+    if len(text) - offset <= limit:
+        return len(text)
     begin = _skip_blank(text, offset)
     if len(text[begin:].rstrip()) <= limit:
         return len(text)

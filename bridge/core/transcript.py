@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from bridge.core.contacts import ended
-from bridge.core.decision import Decision, owe, without_button
+from bridge.core.decision import Decision, owing, without_button
 from bridge.core.events import ItemsArrived, TellAgent
 from bridge.core.model import (
     AgentMessage,
@@ -22,6 +24,7 @@ from bridge.core.model import (
     Sent,
 )
 
+_TIME = attrgetter("time")
 ASIDE = "[Slack bridge] "
 """Begins what the bridge itself tells the agent, in the customer's name."""
 
@@ -39,26 +42,28 @@ def items_arrived(
     contact = conversation.contact
     if not contact or contact.contact_id != event.contact_id:
         return Decision(conversation)
-    known = {seen.id for seen in conversation.seen}
+    told = {item.id for item in event.items}
+    known = {seen.id for seen in conversation.seen if seen.id in told}
     fresh = [item for item in event.items if item.id not in known]
-    owing = conversation
-    for item in fresh:
-        shown = _shown(conversation, item)
-        owing = owe(owing, shown) if shown else owing
-    if owing.carried and not owing.last_own:
-        echo = next((item for item in fresh if _own_words(item)), None)
-        owing = replace(owing, last_own=Sent(echo.id, echo.time) if echo else None)
-    seen = _look_back(conversation.seen, fresh, policy)
-    owing = replace(owing, contact=_moved_on(contact, fresh), seen=seen)
+    if not fresh:
+        return Decision(conversation)
+    shown = (_shown(conversation, item) for item in fresh)
+    heard = replace(
+        conversation,
+        owed=owing(conversation.owed, *(one for one in shown if one)),
+        contact=_moved_on(contact, fresh),
+        last_own=conversation.last_own or _echo(conversation, fresh),
+        seen=_look_back(conversation.seen, fresh, policy),
+    )
     if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
         # From here on the transcript answers 403: what is owed has to be stored now.
-        return without_button(Decision(ended(owing, now, heard=True), save=True))
+        return without_button(Decision(ended(heard, now, heard=True), save=True))
     asides = [
         TellAgent(contact, item.id, "files")
         for item in fresh
         if item.kind is ItemKind.ATTACHMENT and item.role == "AGENT" and not item.past
     ]
-    return Decision(owing, tuple(asides))
+    return Decision(heard, tuple(asides))
 
 
 def remember(conversation: Conversation, items: Sequence[Item], policy: Policy) -> Conversation:
@@ -91,13 +96,25 @@ def proof(conversation: Conversation, items: Sequence[Item]) -> Item | None:
     return own[0] if own else None
 
 
+def proofs_of_the_past(conversation: Conversation, items: Sequence[Item]) -> Sequence[Item]:
+    """What is ours in a chat that this one continues, and was accepted there after the last that we
+    know of: it was in the air when that chat ended."""
+    last = conversation.past_own
+    if last is None:
+        return []
+    own = (item for item in items if item.past and item.own and _spoken(item))
+    return [item for item in own if item.time > last.time and item.id != last.item_id]
+
+
 def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversation:
     """Remember items that were found posted although nothing here knew of them: when they come by
     the transcript, of this chat or of one that continues it, they must not be posted again."""
-    newest = max((one.time for one in (*conversation.past_seen, *conversation.seen)), default=0.0)
-    known = {seen.id for seen in conversation.seen}
     # Our own notices, which have their kind in front, are no items, and no proof that a chat began.
     items = [one for one in ids if ":" not in one]
+    if not items:
+        return conversation
+    newest = max((one.time for one in (*conversation.past_seen, *conversation.seen)), default=0.0)
+    known = {seen.id for seen in conversation.seen}
     strays = tuple(Seen(item_id, newest) for item_id in items if item_id not in known)
     return replace(conversation, seen=(*conversation.seen, *strays)) if strays else conversation
 
@@ -110,10 +127,19 @@ def _moved_on(contact: Contact, fresh: Sequence[Item]) -> Contact:
     return replace(contact, segment_id=segments[-1])
 
 
+def _echo(conversation: Conversation, fresh: Sequence[Item]) -> Sent | None:
+    """The item that the InitialMessage became."""
+    own = (item for item in fresh if conversation.carried and _own_words(item))
+    return next((Sent(item.id, item.time) for item in own), None)
+
+
 def _own_words(item: Item) -> bool:
     """Whether a person in the thread wrote it, in this chat."""
-    spoken = item.kind is ItemKind.MESSAGE and not item.text.startswith(ASIDE)
-    return item.own and not item.past and spoken
+    return item.own and not item.past and _spoken(item)
+
+
+def _spoken(item: Item) -> bool:
+    return item.kind is ItemKind.MESSAGE and not item.text.startswith(ASIDE)
 
 
 def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
@@ -142,11 +168,11 @@ def _was_missed(conversation: Conversation, item: Item) -> bool:
 
 
 def _look_back(seen: tuple[Seen, ...], fresh: Sequence[Item], policy: Policy) -> tuple[Seen, ...]:
-    merged = sorted(
-        (*seen, *(Seen(item.id, item.time) for item in fresh)), key=lambda one: one.time
-    )
+    """`seen`, which is in order, and `fresh`, without what is too old."""
+    merged = list(seen)
+    for item in fresh:
+        insort(merged, Seen(item.id, item.time), key=_TIME)
     if not merged:
         return ()
-    horizon = merged[-1].time - policy.lookback_seconds
-    recent = sum(one.time >= horizon for one in merged)
-    return tuple(merged[-max(recent, policy.lookback_items) :])
+    recent = bisect_left(merged, merged[-1].time - policy.lookback_seconds, key=_TIME)
+    return tuple(merged[min(recent, max(len(merged) - policy.lookback_items, 0)) :])

@@ -152,9 +152,7 @@ def _delivered(lane: Lane, outgoing: Outgoing) -> None:
         return
     if lane.chat and lane.conversation.phase is Phase.OPEN:
         lane.chat.delivered(outgoing.id)
-    metrics.MESSAGES.labels(metrics.TO_CUSTOMER, "delivered").inc()
-    age = lane.kit.clock.now() - outgoing.time
-    metrics.MESSAGE_SECONDS.labels(metrics.TO_CUSTOMER).observe(max(age, 0.0))
+    metrics.delivered(metrics.TO_CUSTOMER, lane.kit.clock.now() - outgoing.time)
 
 
 async def _give_up(lane: Lane, ids: Sequence[str], error: Exception) -> None:
@@ -162,7 +160,7 @@ async def _give_up(lane: Lane, ids: Sequence[str], error: Exception) -> None:
     if isinstance(error, Failure):
         log.error("post_failed", call=error.call, code=error.code)
     if any(isinstance(one, AgentMessage) and one.id in ids for one in lane.conversation.owed):
-        metrics.MESSAGES.labels(metrics.TO_CUSTOMER, "failed").inc()
+        metrics.failed(metrics.TO_CUSTOMER)
     if gone:
         metrics.ALARMS.labels("place_gone").inc()
     since = lane.mark.since if lane.mark else None

@@ -7,6 +7,8 @@ import time
 
 from bridge.core.ports import Clock
 
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -17,7 +19,7 @@ class SystemClock:
 
     def boottime(self) -> float:
         """Seconds of CLOCK_BOOTTIME (of CLOCK_MONOTONIC where the system has no other)."""
-        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        return time.clock_gettime(_BOOTTIME)
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

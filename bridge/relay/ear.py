@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Ear:
     """Hears one contact; what an old one still says is dropped."""
 
+    __slots__ = ("_contact_id", "_lane")
+
     def __init__(self, lane: Lane, contact_id: str) -> None:
         self._lane = lane
         self._contact_id = contact_id

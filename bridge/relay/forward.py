@@ -67,7 +67,7 @@ async def _find_out(lane: Lane) -> None:
     if lane.conversation.phase is not Phase.OPEN:
         return
     if lane.asides:
-        await send.aside(lane, lane.asides.popleft())
+        await send.aside(lane, lane.asides.pop(0))
     if lane.in_doubt and (lane.waiting or lane.conversation.held):
         await send.look(lane)
 
@@ -84,7 +84,7 @@ async def _gave_up(lane: Lane, error: Exception) -> bool:
         return False
     lane.in_doubt = False
     if isinstance(event, Wrote):
-        metrics.MESSAGES.labels(metrics.TO_AGENT, "failed").inc()
+        metrics.failed(metrics.TO_AGENT)
     await lane.conclude(EventFailed(event), done)
     return True
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -46,6 +45,7 @@ from bridge.core.parked import Parked
 from bridge.core.ports import Chat, Kept
 from bridge.relay import back, forward, signs, start
 from bridge.relay.back import Found
+from bridge.relay.change import Change
 from bridge.relay.clock import Stopping
 from bridge.relay.deliver import store_insist
 from bridge.relay.doubt import Doubt, suspicion
@@ -79,9 +79,10 @@ class Lane:
         self.chat: Chat | None = None
         self.started: Started | None = None
         """A fresh contact, which may bring its first socket URL along."""
-        self.in_doubt = kept.conversation.contact is not None or kept.doubt > 0
+        chatted = kept.conversation.contact or kept.conversation.last_own
+        self.in_doubt = bool(chatted) or kept.doubt > 0
         """Something may have been sent whose answer nobody read: look before sending."""
-        self.doubts = set(Doubt) if kept.doubt else set[Doubt]()
+        self.doubts = tuple(Doubt) if kept.doubt else ()
         """What is unknown since the store lost its last writes."""
         self.found: Found = {}
         """What was found in the thread then: posts of which the state may know nothing."""
@@ -89,8 +90,8 @@ class Lane:
         """Readings under way of events that are stored and that nobody told us of."""
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
-        self.asides: deque[TellAgent] = deque()
-        self.changed = asyncio.Event()
+        self.asides: list[TellAgent] = []
+        self.changed = Change()
         self.stopping = False
         self._let_go = False
         """A write was refused or cut short. The state is ahead of what is stored, and nobody may store
@@ -99,13 +100,13 @@ class Lane:
         self._stored = _contact_id(kept.conversation)
         """The contact that the store knows of. Another one, connected, would be forgotten in a crash
         with whoever answers there."""
-        self._settled: deque[str] = deque(maxlen=_REMEMBERED)
-        self._unparked: list[Parked] = []
+        self._settled: dict[str, None] = {}
+        self._unparked: tuple[Parked, ...] = ()
         """What was given up; it is stored with the next write, which carries the state without it."""
         self.repairs = Repairs(kit.clock, kit.timing.repair_patience)
         self._writing = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._extras: set[asyncio.Task[None]] = set()
+        self._extras: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._on_idle = on_idle
         self._on_lost = on_lost
@@ -134,7 +135,7 @@ class Lane:
 
     def resolve(self, doubt: Doubt) -> None:
         """What the store may have lost of this is known now."""
-        self.doubts.discard(doubt)
+        self.doubts = tuple(one for one in self.doubts if one is not doubt)
         self.changed.set()
         self.wake()
 
@@ -199,14 +200,11 @@ class Lane:
     def apply(self, event: Event) -> Decision:
         """Let the conversation decide, and see to what follows."""
         decision = self.foresee(event)
-        if decision.conversation != self.conversation:
-            if decision.conversation.phase is not self.conversation.phase:
-                log.info(
-                    "phase_changed",
-                    phase=str(decision.conversation.phase),
-                    generation=decision.conversation.generation,
-                )
-            self.conversation = decision.conversation
+        before, after = self.conversation, decision.conversation
+        if after is not before and after != before:
+            if after.phase is not before.phase:
+                log.info("phase_changed", phase=str(after.phase), generation=after.generation)
+            self.conversation = after
             self.changed.set()
         self._unparked += decision.park
         for effect in decision.effects:
@@ -283,7 +281,9 @@ class Lane:
         if then is not Then.WAIT:
             for event_id in done:
                 self.waiting.pop(event_id, None)
-                self._settled.append(event_id)
+                self._settled[event_id] = None
+            while len(self._settled) > _REMEMBERED:
+                del self._settled[next(iter(self._settled))]
             self.changed.set()
             if self.conversation.behind and not self.waiting:
                 self.hear(CaughtUp())
@@ -294,7 +294,7 @@ class Lane:
 
         async def write() -> None:
             nonlocal parked
-            parked = tuple(self._unparked)
+            parked = self._unparked
             doubt = bool(self.doubts)
             stored = _contact_id(self.conversation)
             await self.kit.store.settle(self.conversation, done, unmark, parked, doubt)
@@ -304,7 +304,7 @@ class Lane:
         await self._store(write)
         if self._stored != known:
             self.wake()
-        del self._unparked[: len(parked)]
+        self._unparked = self._unparked[len(parked) :]
         for one in parked:
             metrics.PARKED.labels(str(one.direction), one.reason).inc()
             log.warning("parked", id=one.id, direction=str(one.direction), reason=one.reason)
@@ -340,12 +340,13 @@ class Lane:
             self._see_to(duty)
         if self.conversation.phase is not Phase.OPENING:
             self._stop_opening()
-        if not any(isinstance(duty, Listen) for duty in wanted) and "forward" not in self._tasks:
-            self._stop_listening()
         if self.conversation.phase is not Phase.OPEN:
             self.asides.clear()  # the chat that they were for is over, or being left
-        if self.asides or next_up(self.conversation, self.waiting.values()):
-            self._ensure("forward", forward.run)
+        if "forward" not in self._tasks:
+            if not any(isinstance(duty, Listen) for duty in wanted):
+                self._stop_listening()
+            if self.asides or next_up(self.conversation, self.waiting.values()):
+                self._ensure("forward", forward.run)
         self._set_timer()
 
     def _see_to(self, duty: Duty) -> None:
@@ -368,7 +369,7 @@ class Lane:
     def _ensure(self, name: str, run: Callable[[Lane], Coroutine[Any, Any, None]]) -> None:
         if name in self._tasks:
             return
-        task = self._task(run(self), f"{name} {self.conversation.id}")
+        task = self._task(run(self), name)
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
 
@@ -394,14 +395,14 @@ class Lane:
             self._on_lost(self)
             return False
         # A defect must neither stop the service nor spin: the lane tries again in a while.
-        log.error("lane_failed", task=task.get_name().split()[0], exc_info=error)
+        log.error("lane_failed", task=task.get_name(), exc_info=error)
         metrics.ALARMS.labels("lane_failed").inc()
         asyncio.get_running_loop().call_later(self.kit.timing.repair_delay, self.wake)
         return False
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._task(work)
-        self._extras.add(task)
+        self._extras.append(task)
         task.add_done_callback(self._extra_ended)
 
     def _task(self, work: Coroutine[Any, Any, None], name: str | None = None) -> asyncio.Task[None]:
@@ -409,7 +410,7 @@ class Lane:
         return asyncio.create_task(work, name=name, context=self._context.copy())
 
     def _extra_ended(self, task: asyncio.Task[None]) -> None:
-        self._extras.discard(task)
+        self._extras.remove(task)
         self._survived(task)
         if self.idle and not self.stopping:
             self._on_idle(self)

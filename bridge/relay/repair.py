@@ -24,6 +24,8 @@ FORESEEN = (NotOwner, Stopping)
 class Repairs:
     """Counts in memory what each error befell; a new owner begins anew."""
 
+    __slots__ = ("_clock", "_failed", "_patience")
+
     def __init__(self, clock: Clock, patience: float) -> None:
         self._clock = clock
         self._patience = patience

@@ -27,7 +27,7 @@ from bridge.core.events import (
 from bridge.core.model import CustomerMessage, Item, Progress, Sent
 from bridge.core.ports import Chat
 from bridge.core.text import cut
-from bridge.core.transcript import ASIDE, no_aside, proof
+from bridge.core.transcript import ASIDE, no_aside, proof, proofs_of_the_past
 from bridge.relay.deliver import FIRST_DELAY, Patience, insist
 from bridge.relay.doubt import Doubt
 
@@ -153,14 +153,13 @@ def _token(lane: Lane, name: str) -> str:
 
 def _sent(lane: Lane, message: CustomerMessage, sent: Sent | None) -> MessageSent:
     lane.first_try.pop(message.id, None)
-    age = lane.kit.clock.now() - float(".".join(map(str, ts_key(message.ts))))
-    metrics.MESSAGES.labels(metrics.TO_AGENT, "delivered").inc()
-    metrics.MESSAGE_SECONDS.labels(metrics.TO_AGENT).observe(max(age, 0.0))
+    seconds, micros = ts_key(message.ts)
+    metrics.delivered(metrics.TO_AGENT, lane.kit.clock.now() - seconds - micros / 1e6)
     return MessageSent(message, sent)
 
 
 def _failed(message: CustomerMessage, rejected: bool) -> MessageFailed:
-    metrics.MESSAGES.labels(metrics.TO_AGENT, "failed").inc()
+    metrics.failed(metrics.TO_AGENT)
     return MessageFailed(message, "rejected" if rejected else "unavailable")
 
 
@@ -221,6 +220,9 @@ async def look(lane: Lane) -> bool:
         # It ended meanwhile, and with it what tells which message or part was in the air.
         return False
     lane.in_doubt = False
+    for item in proofs_of_the_past(lane.conversation, items):
+        if one := await _of_these_words(lane, item, in_any_chat=True):
+            await lane.conclude(_sent(lane, one, None), _done(lane, one))
     found = proof(lane.conversation, items)
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
     rest = list(items)
@@ -266,10 +268,16 @@ async def _whose(lane: Lane, found: Item) -> CustomerMessage | None:
     return next((one for one in _candidates(lane, found) if ts_key(one.ts) <= before), None)
 
 
-async def _of_these_words(lane: Lane, found: Item) -> CustomerMessage | None:
+async def _of_these_words(
+    lane: Lane, found: Item, *, in_any_chat: bool = False
+) -> CustomerMessage | None:
+    names = {person.user_id: person.name for person in lane.conversation.people}
     for one in _candidates(lane, found):
-        text = await _as_sent(lane, one, prefix(lane.conversation, one))
-        if text.strip() == found.text.strip():
+        prefixes = {prefix(lane.conversation, one)}
+        if in_any_chat:  # whoever opened that one wrote without a name
+            prefixes |= {"", names.get(one.user_id, "")}
+        texts = [(await _as_sent(lane, one, each)).strip() for each in prefixes]
+        if found.text.strip() in texts:
             return one
     return None
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bridge import metrics
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import Workspace
-from bridge.guarded import Guard, GuardedRequest, attempt
+from bridge.guarded import Attempt, Guard, GuardedRequest
 from bridge.slack.model import Identity, Json, SlackSettings
 
 # The names of Slack's errors by what they call for (Web API reference, error lists of the methods).
@@ -84,6 +83,7 @@ class Api:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._settings.request_timeout),
             request_class=GuardedRequest,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._client = AsyncWebClient(
             token=self._settings.bot_token,
@@ -135,7 +135,7 @@ class Api:
                     raise
                 await self.pause(busy.retry_after)
                 continue
-            found += [entry for entry in page.get(key) or () if isinstance(entry, Mapping)]
+            found += [entry for entry in page.get(key) or () if isinstance(entry, dict)]
             cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 return found
@@ -199,7 +199,7 @@ class Api:
     ) -> _Answer:
         client = self.client
         self._mind_limits(method)
-        with attempt(guard) as call, _measured(method):
+        with Attempt(guard) as call, metrics.call_seconds("slack", method).time():
             try:
                 response = await client.api_call(
                     method,
@@ -225,23 +225,14 @@ class Api:
             self._refused_until[failure.call] = time.monotonic() + after
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Answer:
     data: Json
     headers: Mapping[str, Any]
 
 
-@contextmanager
-def _measured(method: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        metrics.CALL_SECONDS.labels("slack", method).observe(time.perf_counter() - started)
-
-
 def _mapping(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _scopes(headers: Mapping[str, Any]) -> frozenset[str] | None:

@@ -121,7 +121,7 @@ class Directory:
                     raise
                 return _Person(Profile(user_id, _NAMELESS), known=False)
             user = found.get("user")
-            return _Person(self._profile(user_id, _object(user)), known=isinstance(user, Mapping))
+            return _Person(self._profile(user_id, _object(user)), known=isinstance(user, dict))
 
         return await self._people.get(user_id, fetch)
 
@@ -222,4 +222,4 @@ class Directory:
 
 
 def _object(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}

@@ -52,6 +52,8 @@ def has(text: str, kind: str, identifier: str) -> bool:
 
 def without_leading(text: str, kind: str, identifier: str) -> str:
     """The text without the markers of this thing that it begins with."""
+    if _START not in text:
+        return text
     own = re.compile(f"\\s*{_START}{kind}{re.escape(identifier)}(?:\\|[^{_END}]*)?{_END}[\\s,:]*")
     while (match := own.match(text)) is not None:
         text = text[match.end() :]

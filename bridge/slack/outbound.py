@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -253,9 +254,10 @@ class SlackSide:
 
 def _left_the_thread(answer: Json) -> bool:
     message = answer.get("message")
-    return isinstance(message, Mapping) and not message.get("thread_ts")
+    return isinstance(message, dict) and not message.get("thread_ts")
 
 
+@functools.lru_cache(maxsize=1024)
 def shown_name(name: str) -> str:
     """A display name that is nothing but a name: one line, no brackets, at most 80 characters."""
     kept = "".join(
@@ -289,7 +291,7 @@ def _rich_text(elements: list[Element]) -> Element:
 def _entries(post: Json) -> list[PartId]:
     """What a post of ours carries, by its metadata."""
     metadata = post.get("metadata")
-    if not isinstance(metadata, Mapping) or metadata.get("event_type") != EVENT_TYPE:
+    if not isinstance(metadata, dict) or metadata.get("event_type") != EVENT_TYPE:
         return []
     entries = (metadata.get("event_payload") or {}).get("entries")
     return [
@@ -300,6 +302,4 @@ def _entries(post: Json) -> list[PartId]:
 
 
 def _messages(value: object) -> list[Json]:
-    return (
-        [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
-    )
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

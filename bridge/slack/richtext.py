@@ -143,7 +143,7 @@ def _bare(element: Json) -> str:
 
 def _styled(text: str, style: object) -> str:
     """Emphasis marks stand next to the words, and on one line, to be read as such."""
-    marks = [sign for name, sign in _STYLES if isinstance(style, Mapping) and style.get(name)]
+    marks = [sign for name, sign in _STYLES if isinstance(style, dict) and style.get(name)]
     if not marks or not text.strip():
         return text
     return "\n".join(_wrapped(line, marks) for line in text.split("\n"))
@@ -194,4 +194,4 @@ def _number(value: Any) -> int:
 
 
 def _objects(value: object) -> list[Json]:
-    return [e for e in value if isinstance(e, Mapping)] if isinstance(value, list) else []
+    return [e for e in value if isinstance(e, dict)] if isinstance(value, list) else []

@@ -8,7 +8,7 @@ hostile input: whatever they hold, nothing raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, LaneEvent, Wrote
@@ -68,12 +68,12 @@ Translated = Incoming | Ignored | ChannelSeen | ChannelLost
 
 def translate(body: object, view: Viewpoint) -> Translated:
     """What a request of Slack's (`event_callback`, `block_actions`, …) means to us."""
-    if not isinstance(body, Mapping):
+    if not isinstance(body, dict):
         return Ignored("malformed")
     match body.get("type"):
         case "event_callback":
             event = body.get("event")
-            if not isinstance(event, Mapping):
+            if not isinstance(event, dict):
                 return Ignored("malformed")
             if not _ours(body, view.identity):
                 return Ignored("other_workspace")
@@ -88,8 +88,8 @@ def translate(body: object, view: Viewpoint) -> Translated:
 
 def channel_of(body: object) -> str:
     """The channel whose name must be known to translate this, or empty."""
-    event = body.get("event") if isinstance(body, Mapping) else None
-    if not isinstance(event, Mapping) or event.get("type") != "message" or _direct(event):
+    event = body.get("event") if isinstance(body, dict) else None
+    if not isinstance(event, dict) or event.get("type") != "message" or _direct(event):
         return ""
     return _matching(_CHANNEL, event.get("channel"))
 
@@ -100,7 +100,7 @@ def _ours(body: Json, identity: Identity) -> bool:
     shown = body.get("authorizations")
     if not isinstance(shown, list) or body.get("is_ext_shared_channel"):
         return True
-    entries = [entry for entry in shown if isinstance(entry, Mapping)]
+    entries = [entry for entry in shown if isinstance(entry, dict)]
     workspace = identity.workspace
     return not entries or any(
         entry.get("team_id") == workspace.team_id
@@ -125,7 +125,7 @@ def _event(event: Json, view: Viewpoint) -> Translated:
 
 def _channel_event(kind: str, event: Json, identity: Identity) -> Translated:
     channel = event.get("channel")
-    if kind in ("channel_rename", "group_rename") and isinstance(channel, Mapping):
+    if kind in ("channel_rename", "group_rename") and isinstance(channel, dict):
         return _seen(channel.get("id"), channel.get("name"))
     if kind == "member_joined_channel" and event.get("user") == identity.bot_user_id:
         return _seen(channel, "")
@@ -248,7 +248,7 @@ def _keys(channel: str, ts: str, event: Json) -> tuple[str, ...]:
 def _click(body: Json, identity: Identity) -> Incoming | Ignored:
     actions = body.get("actions")
     for action in actions if isinstance(actions, list) else []:
-        if isinstance(action, Mapping) and action.get("action_id") in (END_BUTTON, REOPEN_BUTTON):
+        if isinstance(action, dict) and action.get("action_id") in (END_BUTTON, REOPEN_BUTTON):
             return _pressed(body, action, identity)
     return Ignored("type")
 
@@ -287,7 +287,7 @@ def _matching(pattern: re.Pattern[str], value: object) -> str:
 
 def _object(body: Json, key: str) -> Json:
     value = body.get(key)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int:

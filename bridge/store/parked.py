@@ -55,14 +55,15 @@ class ParkedStore:
                 pipe.execute_command("ZRANGE", f"{self._prefix}:parked_at", "0", "-1")
                 pipe.execute_command("HGETALL", f"{self._prefix}:parked")
                 ids, sealed = await pipe.execute()
-        entries = [Entry(id_.decode(), sealed[id_], self._read(sealed[id_])) for id_ in ids]
+        entries = [self._entry(id_.decode(), sealed[id_]) for id_ in ids]
         return sorted(entries, key=lambda one: one.parked.order if one.parked else _LAST)
 
-    def _read(self, sealed: bytes) -> Parked | None:
+    def _entry(self, id_: str, sealed: bytes) -> Entry:
         try:
-            return records.read_parked(self._box.open(sealed))
+            parked = records.read_parked(self._box.open(sealed, "parked", id_))
         except Unreadable:
-            return None
+            return Entry(id_, sealed, None)
+        return Entry(id_, sealed, parked)
 
     async def retry(self, entry: Entry, now: float) -> bool:
         """Put it back into its lane at `now` (Unix seconds). False where it is not parked any
@@ -70,10 +71,10 @@ class ParkedStore:
         parked = entry.parked
         if parked is None:
             raise Unreadable(f"{entry.id} cannot be read")
-        incoming = parked.again(now)
-        record = self._box.seal(records.dump_incoming(incoming))
-        where = (str(incoming.conversation.place), str(incoming.conversation))
-        return await self._take_out(entry, *where, incoming.id, record)
+        incoming, whose = parked.again(now), str(parked.conversation)
+        record = self._box.seal(records.dump_incoming(incoming), "lane", whose)
+        place = str(incoming.conversation.place)
+        return await self._take_out(entry, place, whose, incoming.id, record)
 
     async def drop(self, entry: Entry) -> bool:
         """Forget it. False where it is not parked any more, or not as it was read."""

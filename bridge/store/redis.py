@@ -179,11 +179,12 @@ class RedisStore:
 
     async def accept(self, incoming: Incoming) -> Accepted:
         """See `ports.Store`. After StoreAway the event may be stored all the same."""
+        whose = str(incoming.conversation)
         intake, mine, taken, waiting = await self._accept(
             str(incoming.conversation.place),
-            str(incoming.conversation),
+            whose,
             incoming.id,
-            self._box.seal(records.dump_incoming(incoming)),
+            self._box.seal(records.dump_incoming(incoming), "lane", whose),
             int(incoming.opens),
             self._seen_ms,
             *incoming.keys,
@@ -200,18 +201,19 @@ class RedisStore:
     ) -> None:
         """See `ports.Store`. Repeating it is harmless. At most 1000 entries are parked: the oldest
         make room, with an alarm."""
-        id_ = conversation.id
+        id_, whose = conversation.id, str(conversation.id)
         entries: list[Argument] = []
         for one in park:
-            entries += [one.id, self._box.seal(records.dump_parked(one)), f"{one.at:.6f}"]
+            sealed = self._box.seal(records.dump_parked(one), "parked", one.id)
+            entries += [one.id, sealed, f"{one.at:.6f}"]
         written = await self._settle(
             str(id_.place),
-            str(id_),
-            self._box.seal(records.dump_conversation(conversation)),
+            whose,
+            self._sealed_state(conversation, whose),
             int(conversation.active),
             int(unmark),
             self._retention_ms,
-            self._tombstone(conversation),
+            self._tombstone(conversation, whose),
             self._tombstone_ms,
             _PARKED,
             int(doubt),
@@ -224,18 +226,18 @@ class RedisStore:
             log.error("store.parked_full", extra={"dropped": dropped})
             metrics.ALARMS.labels("parked_full").inc(dropped)
 
-    def _tombstone(self, conversation: Conversation) -> bytes:
+    def _tombstone(self, conversation: Conversation, whose: str) -> bytes:
         kept = None if conversation.active else tombstone(conversation)
-        return self._box.seal(records.dump_conversation(kept)) if kept else b""
+        return self._sealed_state(kept, whose) if kept else b""
+
+    def _sealed_state(self, conversation: Conversation, whose: str) -> bytes:
+        return self._box.seal(records.dump_conversation(conversation), "state", whose)
 
     async def mark(self, conversation: ConversationId, ids: Sequence[str], since: str) -> Mark:
         """See `ports.Store`. Repeating it moves the time."""
-        mark = Mark(tuple(ids), 0.0, since)
-        time = await self._mark(
-            str(conversation.place),
-            str(conversation),
-            self._box.seal(records.dump_mark(mark)),
-        )
+        mark, whose = Mark(tuple(ids), 0.0, since), str(conversation)
+        sealed = self._box.seal(records.dump_mark(mark), "mark", whose)
+        time = await self._mark(str(conversation.place), whose, sealed)
         _check_owner(conversation, time)
         return replace(mark, at=float(time))
 
@@ -282,20 +284,20 @@ class RedisStore:
 
     def _kept(self, found: _Found) -> Kept:
         state, sealed_mark = found.fields.get(b"state", found.tomb), found.fields.get(b"mark")
-        conversation, mark = Conversation(found.id), None
+        conversation, mark, whose = Conversation(found.id), None, str(found.id)
         if state is not None:
-            conversation = records.read_conversation(self._box.open(state))
+            conversation = records.read_conversation(self._box.open(state, "state", whose))
         if sealed_mark is not None:
-            mark = records.read_mark(self._box.open(sealed_mark))
+            mark = records.read_mark(self._box.open(sealed_mark, "mark", whose))
             mark = replace(mark, at=float(found.fields[b"marked"]))
-        lane = tuple(self._readable(found.lane.values(), str(found.id)))
+        lane = tuple(self._readable(found.lane.values(), whose))
         doubt = found.since if found.doubtful(lane) else 0.0
         return Kept(conversation, mark, lane, doubt, found.mine)
 
     def _readable(self, sealed: Iterable[bytes], whose: str) -> Iterable[Incoming]:
         for record in sealed:
             try:
-                yield records.read_incoming(self._box.open(record))
+                yield records.read_incoming(self._box.open(record, "lane", whose))
             except Unreadable as error:
                 self._report(whose, error)
 
@@ -405,8 +407,9 @@ class RedisStore:
             return None if vacancies else Signal.LISTENING
         if vacancies:
             return Signal.VACANCY
-        count, _, record = message["data"].partition(b" ")
-        for incoming in self._readable([record], "arrival"):
+        count, _, rest = message["data"].partition(b" ")
+        whose, _, record = rest.partition(b" ")
+        for incoming in self._readable([record], whose.decode(errors="replace")):
             return Arrival(incoming, int(count))
         return None
 

@@ -27,9 +27,7 @@ def said(world: World, wrote: Sequence[Wrote]) -> list[Said]:
     """Every message that was written, with what is known of when it reached the bridge."""
     taken, sockets = _taken(world), _sockets(world)
     return [
-        _customers(one, taken.get((world.rooms[one.line.talk].id, one.id)))
-        if one.line.side == CUSTOMER
-        else _agents(one, sockets)
+        _customers(world, one, taken) if one.line.side == CUSTOMER else _agents(one, sockets)
         for one in wrote
     ]
 
@@ -98,10 +96,14 @@ def _taken(world: World) -> Mapping[tuple[str, str], float]:
     return found
 
 
-def _customers(one: Wrote, taken: float | None) -> Said:
-    line = one.line
-    spans = () if taken is None else ((taken, FOREVER),)
-    return Said(line.talk, line.side, line.number, line.words, float(one.id), spans)
+def _customers(world: World, one: Wrote, taken: Mapping[tuple[str, str], float]) -> Said:
+    line, room = one.line, world.rooms[one.line.talk]
+    at = taken.get((room.id, one.id))
+    spans = () if at is None else ((at, FOREVER),)
+    flagged = bool(room.messages[one.id].body.get("reactions"))
+    return Said(
+        line.talk, line.side, line.number, line.words, float(one.id), spans, flagged=flagged
+    )
 
 
 def _items(world: World, calls: Sequence[Call]) -> Iterator[Shown]:

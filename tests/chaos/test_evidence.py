@@ -74,6 +74,15 @@ async def test_what_was_never_taken_nor_sent_is_lost(world: World) -> None:
     assert evidence.orphans(world) == (["conversation 0 has no contact"], 0)
 
 
+async def test_what_is_flagged_is_refused(world: World) -> None:
+    asked = ask(world)
+    message = world.rooms[0].messages[asked.id]
+    bot = next(iter(world.pair.slack.world.installations.values())).bot_user
+    world.pair.slack.workspace.react(message, bot, "warning")
+    verdict = judge(evidence.said(world, [asked]), evidence.shown(world, Notes()))
+    assert (verdict.failures, verdict.apart) == ([], {"refused": 1})
+
+
 async def test_an_acknowledgement_says_since_when_we_know(world: World) -> None:
     asked = ask(world)
     [delivery] = world.pair.slack.courier.deliveries

@@ -175,6 +175,12 @@ def test_unheard_in_a_chat_that_ended_is_apart() -> None:
     assert (kinds(verdict), verdict.apart) == (["lost"], {"ended": 1})
 
 
+def test_what_is_flagged_as_not_delivered_is_apart() -> None:
+    verdict = judge([said(0, flagged=True)], [])
+    assert (kinds(verdict), verdict.apart) == ([], {"refused": 1})
+    assert kinds(judge([said(0, words=5, flagged=True)], shown(text(0, words=3)))) == ["lost"]
+
+
 def test_a_part_of_an_unheard_message_cannot_stand_there() -> None:
     verdict = judge([said(0, "a", words=5, unheard=True)], shown(text(0, "a", words=3), side="a"))
     assert kinds(verdict) == ["lost"]

@@ -30,6 +30,8 @@ crossed     as above.
 ended       an agent's message that is not in the thread, said in a chat that ended, that no open
             socket was told of for as long as `HEARD` seconds and no GetTranscript ever showed: the
             chat was over before we were back.
+refused     a customer's message that stands nowhere, and that is flagged in Slack as not delivered: its
+            author knows (promise 3). Too many messages waited for a chat to open again.
 sent again  the further copy of a customer's message, in the chat that continues one in which the
             earlier copy stands: that chat ended while the message was in the air, and until then no
             open socket was told of the copy for as long as `HEARD` seconds and no GetTranscript
@@ -71,6 +73,8 @@ class Said:
     """When we knew it (see the module): from, until."""
     unheard: bool = False
     """Nothing of it ever came to us, and its chat is over."""
+    flagged: bool = False
+    """Its author was told that it did not arrive."""
 
     def reached(self, moment: float) -> bool:
         """Whether it had reached us at a moment."""
@@ -183,6 +187,8 @@ def _once(message: Said, places: Sequence[_Place], window: float, verdict: Verdi
     missing = [n for n in range(message.words) if n not in by_index]
     if missing and message.unheard and len(missing) == message.words:
         verdict.apart["ended"] += 1
+    elif missing and message.flagged and len(missing) == message.words:
+        verdict.apart["refused"] += 1
     elif missing:
         what = "all of it" if len(missing) == message.words else f"words {missing[0]}-{missing[-1]}"
         verdict.failures.append(_failure("lost", message, message.at, what))

@@ -119,6 +119,25 @@ def test_memory_is_bounded_and_what_was_forgotten_does_not_come_again() -> None:
     assert len(merger._known) < 20
 
 
+class Counted(float):
+    """A time that counts how often times are compared."""
+
+    compared = 0
+
+    def __lt__(self, other: float) -> bool:
+        Counted.compared += 1
+        return float(self) < float(other)
+
+
+def test_a_flood_that_is_too_young_to_forget_costs_no_more_for_each_item() -> None:
+    merger = complete(lookback=1e9, keep=5)
+    flood = [Item(f"i{number}", Counted(number), ItemKind.MESSAGE) for number in range(2000)]
+    for one in flood:
+        merger.heard(one, due=0)
+        assert merger.release(0) == [one]
+    assert Counted.compared < 20 * len(flood)
+
+
 numbers = st.integers(min_value=0, max_value=15)
 steps = st.lists(
     st.one_of(

@@ -75,6 +75,7 @@ def test_whoever_may_opens_a_chat() -> None:
     assert fresh.opening is not None
     assert (fresh.opening.customer, fresh.opening.place_name) == (ALICE, "#support")
     assert fresh.opening.initial_message == ""
+    assert fresh.opener == "U1"
     assert notices(fresh) == [NoticeKind.CONNECTING]
 
 
@@ -241,6 +242,7 @@ def test_subscribed_opens_the_chat() -> None:
     decision = last(starting(), Subscribed())
     assert decision.conversation.phase is Phase.OPEN
     assert decision.conversation.contact == replace(CONTACT, connected=True)
+    assert (decision.conversation.opener, decision.conversation.opening) == ("U1", None)
     assert decision.save
     again = last(decision.conversation, Subscribed())
     assert (again.conversation, again.save) == (decision.conversation, False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge import metrics
 from bridge.core.errors import Busy, Denied, Failure, Gone, Rejected, Temporary, Uncertain
-from bridge.core.model import ConversationId, NoticeKind, Phase, Policy
+from bridge.core.model import ConversationId, NoticeKind, Phase, Policy, Reopen
 from tests.relay.lifeline import Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
@@ -28,6 +29,27 @@ async def test_a_long_message_goes_in_parts(world: World) -> None:
     assert max(map(len, parts)) <= 1024
     assert " ".join(parts) == LONG
     assert world.connect.current.typed > 0
+
+
+async def test_how_long_a_message_took_is_counted_to_the_microsecond(world: World) -> None:
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer._newest = (int(world.clock.now()) + 1) * 10**6 + 8
+    late = world.customer.replies(id_, "there")
+    assert late.ts.endswith(".000009")
+    await world.clock.sleep(5.0)
+    before, written = _seconds(), float(late.ts)
+    sent = world.clock.now()
+    await world.deliver(late)
+    await until(lambda: world.connect.hears("there"))
+    await world.settled(id_)
+    assert 0.0 <= _seconds() - before - (sent - written) < 0.5
+
+
+def _seconds() -> float:
+    """What all messages to the agent took together."""
+    labels = {"direction": metrics.TO_AGENT}
+    return metrics.REGISTRY.get_sample_value("bridge_message_seconds_sum", labels) or 0.0
 
 
 async def test_the_limit_is_halved_where_connect_finds_it_too_long(world: World) -> None:
@@ -277,3 +299,36 @@ async def test_who_lost_the_place_does_not_try_again(world: World) -> None:
     world.connect.forget_tokens()
     await world.clock.sleep(120.0)
     assert world.connect.heard() == ["hello", "one"]
+
+
+@pytest.mark.parametrize("initial_message", [False, True])
+@pytest.mark.parametrize("user", ["U1", "U2"])
+async def test_what_arrived_in_a_chat_that_ended_unheard_does_not_go_again(
+    world: World, initial_message: bool, user: str
+) -> None:
+    """The next chat brings it back."""
+    policy = Policy(reopen=Reopen.ALWAYS, rehydrate=True, initial_message=initial_message)
+    first = await world.replica(policy)
+    id_ = await world.opened("hello", "there")
+    await _write(world, id_, "we are two", user="U2")
+    await until(lambda: any("we are two" in text for text in world.connect.heard()))
+    await world.settled(id_)
+    world.connect.faults.next("send", LOST, after=True)
+    await _write(world, id_, "in the air", user=user)
+    await until(lambda: any("in the air" in text for text in world.connect.heard()))
+    await first.kill()
+    world.connect.ends()
+    await world.clock.sleep(1.0)
+    await world.replica(policy)
+    await _write(world, id_, "in the air", "bye", user=user)
+    await until(lambda: any("bye" in text for text in world.connect.heard()))
+    await world.settled(id_)
+    heard = [text.removeprefix("Name of U2: ") for text in world.connect.heard()]
+    assert heard[0:2] == ["hello", "there"]
+    # Its author writes the same again later, and means it.
+    assert [text.split(": ")[-1] for text in heard[2:]] == [
+        "we are two",
+        "in the air",
+        "in the air",
+        "bye",
+    ]

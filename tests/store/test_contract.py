@@ -649,6 +649,27 @@ async def test_a_rotated_key_still_opens_and_the_new_one_seals(backend: Backend)
     assert (await after.load(thread())).conversation.phase is Phase.OPEN
 
 
+@pytest.mark.parametrize("record", ["state", "mark", "event"])
+async def test_a_record_that_was_put_elsewhere_is_not_taken_for_what_belongs_there(
+    backend: Backend, store: RedisStore, record: str
+) -> None:
+    client, own, other = backend.client(), thread(ts="1.0"), thread(ts="2.0")
+    for id_ in (own, other):
+        await store.accept(wrote(id_))
+        await store.settle(Conversation(id_, Phase.OPEN))
+        await store.mark(id_, ["x"], "")
+    key, field = ("t:lane", wrote(other).id) if record == "event" else ("t:conv", record)
+    foreign = await client.hget(f"{key}:{other}", field)
+    assert foreign
+    await client.hset(f"{key}:{own}", field, foreign)
+    if record == "event":
+        assert (await store.load(own)).lane == (wrote(own),)
+        assert backend.unreadable == [str(own)]
+    else:
+        with pytest.raises(Unreadable):
+            await store.load(own)
+
+
 async def test_what_no_key_opens_is_reported_left_out_and_left_alone(backend: Backend) -> None:
     lost, store = backend.store("one", key=Fernet.generate_key().decode()), backend.store("one")
     await store.renew()

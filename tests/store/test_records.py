@@ -16,6 +16,7 @@ from bridge.core.model import (
     Notice,
     NoticeKind,
     Phase,
+    Seen,
 )
 from bridge.core.parked import Parked
 from bridge.store import records
@@ -76,12 +77,13 @@ def test_what_version_1_wrote_is_still_read() -> None:
     record = (
         b'{"v":1,"id":{"place":{"workspace":{"team_id":"T1"},"channel":"C1"},"thread_ts":"1.5"},'
         b'"phase":"open","contact":{"contact_id":"c","participant_id":"p","participant_token":"t"},'
-        b'"owed":[{"id":"n","kind":"ended"}],"ended_at":5}'
+        b'"seen":[["i1",1.25],["i2",2]],"owed":[{"id":"n","kind":"ended"}],"ended_at":5}'
     )
     assert records.read_conversation(record) == Conversation(
         thread(ts="1.5"),
         Phase.OPEN,
         contact=Contact("c", "p", "t"),
+        seen=(Seen("i1", 1.25), Seen("i2", 2.0)),
         owed=(Notice("n", NoticeKind.ENDED),),
         ended_at=5.0,
     )

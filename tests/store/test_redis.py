@@ -105,7 +105,9 @@ async def test_nor_are_they_published(backend: Backend) -> None:
         message = await channel.get_message(ignore_subscribe_messages=True, timeout=5)
     assert message is not None
     assert b"SECRET" not in message["data"]
-    assert b"SECRET" in Box(KEY).open(message["data"].split()[1])
+    count, whose, sealed = message["data"].split(b" ", 2)
+    assert (count, whose.decode()) == (b"2", str(thread()))
+    assert b"SECRET" in Box(KEY).open(sealed, "lane", str(thread()))
 
 
 async def test_out_of_memory_stores_nothing_and_the_repeat_is_stored(backend: Backend) -> None:
@@ -206,14 +208,15 @@ async def test_what_cannot_be_read_on_the_channel_is_skipped(backend: Backend) -
     await one.accept(wrote(thread(), 1))
 
     async def published() -> bool:
-        return bool(await client.publish("t:owner:one", b"garbage") == 1)
+        heard = await client.publish("t:owner:one", b"garbage")
+        return bool(heard == 1 and await client.publish("t:owner:one", b"1 \xff garbage") == 1)
 
     arrival = asyncio.create_task(first_heard(one))
     await eventually(published)
     await two.accept(wrote(thread(), 2))
     async with asyncio.timeout(5):
         assert await arrival == Arrival(wrote(thread(), 2), 2)
-    assert backend.unreadable == ["arrival"]
+    assert backend.unreadable == ["", "\ufffd"]
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,28 @@
 
 local place, conversation, id, record = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-local known = false
+local seen = {}
 for i = 9, #ARGV do
-  known = known or exists(key('seen', ARGV[i]))
+  seen[#seen + 1] = key('seen', ARGV[i])
 end
-local lane, state = key('lane', conversation), key('conv', conversation)
-local heard_of = exists(lane, state, key('tomb', conversation))
-local stranger = not known and ARGV[7] ~= '1' and not heard_of
+local known = exists(unpack(seen))
+local lane = key('lane', conversation)
+local function heard_of()
+  return exists(lane, key('conv', conversation), key('tomb', conversation))
+end
+if not known and ARGV[7] ~= '1' and not heard_of() then
+  return { 'stranger', mine(place) and 1 or 0, 0, 0 }
+end
 
-if not known and not stranger then
+if not known then
   put_in_lane(place, conversation, id, record)
 end
-if not stranger then
-  for i = 9, #ARGV do
-    redis.call('SET', key('seen', ARGV[i]), '', 'NX', 'PX', ARGV[8])
-  end
+for _, name in ipairs(seen) do
+  redis.call('SET', name, '', 'NX', 'PX', ARGV[8])
 end
-if known or stranger then
-  return { known and 'repeat' or 'stranger', mine(place) and 1 or 0, 0, 0 }
+if known then
+  return { 'repeat', mine(place) and 1 or 0, 0, 0 }
 end
 
-local taken = tell_owner(place, conversation, record)
-return { 'stored', mine(place) and 1 or 0, taken and 1 or 0, redis.call('HLEN', lane) }
+local ours, taken = tell_owner(place, conversation, record)
+return { 'stored', ours and 1 or 0, taken and 1 or 0, redis.call('HLEN', lane) }

@@ -80,25 +80,26 @@ end
 
 -- Whoever owns the place is told of an event for it, and how many wait in its lane, so that one of
 -- which the owner was not told is missed at once. Without a living owner the place becomes ours.
--- Returns whether it was not ours before.
+-- Returns whether the place is ours, and whether it was not before.
 local function tell_owner(place, conversation, record)
   local owner = owner_of(place)
   if alive(owner) then
     if owner ~= me then
       local count = redis.call('HLEN', key('lane', conversation))
-      redis.call('PUBLISH', key('owner', owner), count .. ' ' .. record)
+      redis.call('PUBLISH', key('owner', owner), count .. ' ' .. conversation .. ' ' .. record)
     end
-  elseif exists(settling) then
+    return owner == me, false
+  end
+  if exists(settling) then
     -- Whoever has the place in memory takes it back; else it is claimed, as a dead replica's is.
     if not owner then
       give(place, owner, 'vacant')
     end
-  else
-    -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
-    take(place, owner)
-    return owner ~= me
+    return false, false
   end
-  return false
+  -- Without a lease of ours the place still counts as ownerless, but whoever claims will find it.
+  take(place, owner)
+  return alive(me), owner ~= me
 end
 
 local parked = ARGV[1] .. ':parked' -- hash: id -> sealed entry

@@ -12,9 +12,11 @@ if not mine(place) then
 end
 
 local state = key('conv', conversation)
-redis.call('HSET', state, 'state', ARGV[5])
-if ARGV[12] ~= '1' then
-  redis.call('HSET', state, 'epoch', redis.call('HGET', redises, 'epoch') or '')
+if ARGV[12] == '1' then
+  redis.call('HSET', state, 'state', ARGV[5])
+else
+  local epoch = redis.call('HGET', redises, 'epoch') or ''
+  redis.call('HSET', state, 'state', ARGV[5], 'epoch', epoch)
 end
 if ARGV[7] == '1' then
   redis.call('HDEL', state, 'mark', 'marked')
