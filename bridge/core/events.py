@@ -165,10 +165,12 @@ class PartSent:
 
 @dataclass(frozen=True, slots=True)
 class MessageSent:
-    """A whole message was accepted; `sent` is its last part (None: it had no text)."""
+    """A whole message was accepted; `sent` is its last part (None: it had no text, or was accepted in
+    an earlier chat, as `past`)."""
 
     message: CustomerMessage
     sent: Sent | None
+    past: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ def sent(conversation: Conversation, event: MessageSent) -> Decision:
     """A message is in the agent's hands."""
     message = event.message
     done = done_with(contacts.waited(conversation), message, event.sent)
+    if event.past:
+        # It proves nothing of another message with the same words.
+        done = replace(done, past_own=event.past)
     if message.files:
         done = owe(done, about(message, NoticeKind.FILES))
     if not message.retry:

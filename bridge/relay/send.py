@@ -222,7 +222,8 @@ async def look(lane: Lane) -> bool:
     lane.in_doubt = False
     for item in proofs_of_the_past(lane.conversation, items):
         if one := await _of_these_words(lane, item, in_any_chat=True):
-            await lane.conclude(_sent(lane, one, None), _done(lane, one))
+            arrived = replace(_sent(lane, one, None), past=Sent(item.id, item.time))
+            await lane.conclude(arrived, _done(lane, one))
     found = proof(lane.conversation, items)
     metrics.DOUBTS.labels("arrived" if found else "missing").inc()
     rest = list(items)

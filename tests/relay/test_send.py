@@ -332,3 +332,23 @@ async def test_what_arrived_in_a_chat_that_ended_unheard_does_not_go_again(
         "in the air",
         "bye",
     ]
+
+
+async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: World) -> None:
+    """Its author wrote the same words twice, and only the first had arrived."""
+    policy = Policy(reopen=Reopen.ALWAYS, rehydrate=True)
+    first = await world.replica(policy)
+    id_ = await world.opened("hello", "there")
+    world.connect.faults.next("send", LOST, after=True)
+    world.connect.faults.seconds["send"] = 3.0
+    await _write(world, id_, "yes", "yes")
+    await until(lambda: world.connect.hears("yes"))
+    await first.kill()
+    world.connect.ends()
+    # In the next chat each is looked for before it is tried again.
+    world.connect.faults.next("send", LOST, LOST)
+    await world.replica(policy)
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there", "yes", "yes", "bye"]
