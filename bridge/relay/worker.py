@@ -128,8 +128,7 @@ class Worker:
         lane = self.lanes.get(incoming.conversation)
         if lane:
             if lane.would_hold(incoming) < waiting and lane.works:
-                lane.missing += 1
-                self._spawn(self._complete(lane))
+                self._complete([lane], incoming.conversation.place)
             lane.add(incoming)
         elif not self._stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
@@ -142,19 +141,32 @@ class Worker:
             else:
                 self._take_place(place)
 
-    async def _complete(self, lane: Lane) -> None:
-        """Find the events of which nobody told us. Until then nothing goes out: all go in order."""
+    def _complete(self, lanes: Sequence[Lane], place: Place) -> None:
+        """Find the events of these lanes of which nobody told us. Until then nothing goes out: all go
+        in order."""
+        for lane in lanes:
+            lane.missing += 1
+        self._spawn(self._find_missing(lanes, place))
+
+    async def _find_missing(self, lanes: Sequence[Lane], place: Place) -> None:
+        async def read() -> Sequence[Kept]:
+            if len(lanes) > 1:
+                return await self._store.load_place(place)
+            return [await self._store.load(lane.conversation.id) for lane in lanes]
+
         try:
-            kept = await store_insist(
-                lambda: self._store.load(lane.conversation.id), self._kit.clock
-            )
-            if kept.mine:
-                for incoming in kept.lane:
+            found = {
+                kept.conversation.id: kept for kept in await store_insist(read, self._kit.clock)
+            }
+            for lane in lanes:
+                kept = found.get(lane.conversation.id)
+                for incoming in kept.lane if kept and kept.mine else ():
                     lane.add(incoming)
         finally:
-            lane.missing -= 1
-            lane.changed.set()
-            lane.wake()
+            for lane in lanes:
+                lane.missing -= 1
+                lane.changed.set()
+                lane.wake()
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
@@ -343,6 +355,9 @@ class Worker:
         working = {lane.conversation.id.place for lane in self.lanes.values() if lane.works}
         for place in (ours - working) | behind:
             self._take_place(place)
+        for place in behind:
+            # That may have to wait, and what it will find may be older than what waits already.
+            self._complete([lane for lane in self._lanes_of(place) if lane.works], place)
         self._claims.renewed(renewal)
 
     def _waiting(self) -> Counter[Place]:

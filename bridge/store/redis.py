@@ -60,7 +60,8 @@ SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
 _TOMBSTONE_SECONDS: Final = 400 * 24 * 3600.0
 _PLACES: Final = 10_000
-_RECONNECT_SECONDS: Final = 1.0
+_RECONNECT_SECONDS: Final = 0.2
+"""What is published meanwhile is missed."""
 _PENDING_TOLD: Final = 100
 _PENDING_LOOKED_AT: Final = 1000
 _CLAIM_LOOKED_AT: Final = 500
@@ -391,14 +392,18 @@ class RedisStore:
     async def arrivals(self) -> AsyncIterator[Arrival | Signal]:
         """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
         comes by way of `renew`."""
+        told = False
         while True:
             try:
                 async with aclosing(self._subscription()) as messages:
                     async for message in messages:
+                        told = False
                         if (heard := self._heard(message)) is not None:
                             yield heard
             except StoreAway as error:
-                log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
+                if not told:
+                    log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
+                told = True
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _heard(self, message: Mapping[str, Any]) -> Arrival | Signal | None:

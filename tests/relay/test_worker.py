@@ -96,6 +96,23 @@ async def test_nobody_waits_for_dead_sockets_to_close(world: World) -> None:
     assert there in first.worker.lanes
 
 
+async def test_what_a_renewal_tells_of_goes_before_what_was_written_later(world: World) -> None:
+    """Also while places are loaded, which takes long after an outage."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    zero, one, two = (world.customer.replies(id_, text) for text in ("zero", "one", "two"))
+    world.connect.faults.seconds["send"] = 2.0
+    await owner.worker.accept(zero)
+    await owner.worker.accept(two)
+    await other.worker.accept(one)
+    async with owner.worker._loading:
+        await owner.worker._try_to_renew()
+        await until(lambda: world.connect.hears("two"))
+    assert world.connect.heard() == ["hello", "zero", "one", "two"]
+
+
 async def test_an_event_nobody_was_told_of_is_swept(world: World) -> None:
     replica = await world.replica()
     id_ = await world.opened("hello")
