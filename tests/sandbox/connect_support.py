@@ -27,7 +27,7 @@ FLOW = "66666666-7777-4888-9999-aaaaaaaaaaaa"
 EVENT = "application/vnd.amazonaws.connect.event."
 SUBSCRIBE = {"topic": "aws/subscribe", "content": {"topics": ["aws/chat"]}}
 BOTH = ["WEBSOCKET", "CONNECTION_CREDENTIALS"]
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 @cache
