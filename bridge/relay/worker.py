@@ -27,6 +27,7 @@ from bridge.core.ports import (
     Signal,
     Store,
 )
+from bridge.relay import missing
 from bridge.relay.catchup import CatchUp
 from bridge.relay.claims import Claims
 from bridge.relay.deliver import store_insist
@@ -128,7 +129,7 @@ class Worker:
         lane = self.lanes.get(incoming.conversation)
         if lane:
             if lane.would_hold(incoming) < waiting and lane.works:
-                self._complete([lane], incoming.conversation.place)
+                self._spawn(missing.find(self._kit, [lane], incoming.conversation.place))
             lane.add(incoming)
         elif not self._stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
@@ -140,33 +141,6 @@ class Worker:
                 self._spawn(self._vacate([place]))
             else:
                 self._take_place(place)
-
-    def _complete(self, lanes: Sequence[Lane], place: Place) -> None:
-        """Find the events of these lanes of which nobody told us. Until then nothing goes out: all go
-        in order."""
-        for lane in lanes:
-            lane.missing += 1
-        self._spawn(self._find_missing(lanes, place))
-
-    async def _find_missing(self, lanes: Sequence[Lane], place: Place) -> None:
-        async def read() -> Sequence[Kept]:
-            if len(lanes) > 1:
-                return await self._store.load_place(place)
-            return [await self._store.load(lane.conversation.id) for lane in lanes]
-
-        try:
-            found = {
-                kept.conversation.id: kept for kept in await store_insist(read, self._kit.clock)
-            }
-            for lane in lanes:
-                kept = found.get(lane.conversation.id)
-                for incoming in kept.lane if kept and kept.mine else ():
-                    lane.add(incoming)
-        finally:
-            for lane in lanes:
-                lane.missing -= 1
-                lane.changed.set()
-                lane.wake()
 
     async def _load(self, conversation: ConversationId) -> None:
         async with self._loading:
@@ -357,7 +331,8 @@ class Worker:
             self._take_place(place)
         for place in behind:
             # That may have to wait, and what it will find may be older than what waits already.
-            self._complete([lane for lane in self._lanes_of(place) if lane.works], place)
+            there = [lane for lane in self._lanes_of(place) if lane.works]
+            self._spawn(missing.find(self._kit, there, place))
         self._claims.renewed(renewal)
 
     def _waiting(self) -> Counter[Place]:
