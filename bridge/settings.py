@@ -226,7 +226,7 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
         "How long Slack may need to show a post: where the outcome of one is unknown, the thread is "
         "looked at this time after its request must have ended, and once more after the same.",
         5.0,
-        0,
+        0.1,
         60,
     )
     connect_quota_scale: float = _number(

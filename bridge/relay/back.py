@@ -243,9 +243,10 @@ async def _mark(lane: Lane, load: Sequence[Outgoing]) -> Mark:
 
 
 def _guard(kit: Kit) -> Callable[[], None]:
-    """Asked when a connection is in hand. A look relies on a post being written within its time-out
-    after its mark; a process that stood still in between has to mark anew."""
-    latest = kit.clock.boottime() + kit.timing.post_timeout
+    """Asked when a connection is in hand. Looks are timed by the mark, so a post that is written long
+    after it could show up when the last is over: who waited for a connection, or stood still, has to
+    mark anew."""
+    latest = kit.clock.boottime() + kit.timing.look_delay
 
     def guard() -> None:
         kit.guard()

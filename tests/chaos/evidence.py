@@ -34,7 +34,7 @@ def said(world: World, wrote: Sequence[Wrote]) -> list[Said]:
 
 def shown(world: World, notes: Notes) -> list[Shown]:
     """Every item of a customer and every post of the app, in the order in which they stand."""
-    found = [*_items(world, notes.calls), *_posts(world)]
+    found = [*_items(world, notes.calls), *_posts(world, notes.stalls)]
     return [replace(one, left=could_have_left(one.out, notes.stalls)) for one in found]
 
 
@@ -183,7 +183,7 @@ def _unheard(chat: Chat, item: Item, told: Sequence[tuple[float, float]]) -> boo
     return not heard and not read
 
 
-def _posts(world: World) -> Iterator[Shown]:
+def _posts(world: World, stalls: Sequence[Stall]) -> Iterator[Shown]:
     posts = [r for r in world.pair.slack.api.requests if r["method"] == "chat.postMessage"]
     first = _first((r["at"], read(str(r["params"].get("text")))) for r in posts)
     arrived = {(r["params"].get("channel"), r.get("ts")): r["at"] for r in posts if r.get("ts")}
@@ -195,7 +195,7 @@ def _posts(world: World) -> Iterator[Shown]:
                 continue
             words, at = read(str(message.body["text"])), float(message.ts)
             out = min((first.get(word, at) for word in words), default=at)
-            carried = at - arrived.get((room.id, message.ts), at)
+            carried = at - could_have_left(arrived.get((room.id, message.ts), at), stalls)
             yield Shown(number, AGENT, at, min(out, at), words, carried)
 
 

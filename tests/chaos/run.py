@@ -166,7 +166,7 @@ def _explain(world: World, result: Result, notes: Notes, out: TextIO) -> None:
         out.writelines([line for line in lines if line.startswith(kind)][:SHOWN])
     for number in sorted({failure.conversation for failure in result.verdict.failures}):
         path = world.folder / f"conversation-{number:03d}.txt"
-        path.write_text(story(world, number, notes.calls))
+        path.write_text(story(world, number, notes))
 
 
 def _described(world: World, failure: Failure) -> str:

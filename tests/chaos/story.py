@@ -7,21 +7,25 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bridge.sandbox.connect.items import EVENT
-from tests.chaos.watch import Call
+from tests.chaos.watch import Call, Notes
 from tests.chaos.words import read
 from tests.chaos.world import World
 
 Entry = tuple[float, str]
 
+_LONG = 0.25
+"""Shorter stalls are no part of the story."""
 
-def story(world: World, number: int, calls: Sequence[Call]) -> str:
+
+def story(world: World, number: int, notes: Notes) -> str:
     """One line for each thing that happened; times as in the timeline."""
     entries = [
         *_thread(world, number),
         *_deliveries(world, number),
         *_posts(world, number),
         *_chats(world, number),
-        *_calls(world, number, calls),
+        *_calls(world, number, notes.calls),
+        *_stalls(notes),
         *((at, f"                    -- {what}") for at, what in world.timeline.entries),
     ]
     began = world.timeline.began
@@ -86,3 +90,9 @@ def _calls(world: World, number: int, calls: Sequence[Call]) -> Iterator[Entry]:
     for call in calls:
         if call.contact in mine:
             yield call.at, f"called  {call.operation} {_brief(call.content)} {call.status}"
+
+
+def _stalls(notes: Notes) -> Iterator[Entry]:
+    for stall in notes.stalls:
+        if (lasted := stall.end - stall.begin) >= _LONG:
+            yield stall.begin, f"                    -- the sandbox stands still for {lasted:.1f} s"

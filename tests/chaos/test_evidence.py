@@ -106,6 +106,22 @@ async def test_both_ways(world: World) -> None:
     assert evidence.orphans(world) == ([], 0)
 
 
+@pytest.mark.parametrize(("stalls", "seconds"), [((), 1.0), ((Stall(-2.0, 0.2),), 3.0)])
+async def test_a_post_is_carried_from_when_it_can_have_left(
+    world: World, stalls: tuple[Stall, ...], seconds: float
+) -> None:
+    ask(world)
+    post(world, text(ANSWER), world.threads[0])
+    [posted] = [ts for ts in world.rooms[0].messages if ts != world.threads[0]]
+    arrived = float(posted) - 1.0
+    params = {"channel": world.rooms[0].id, "text": text(ANSWER)}
+    call = {"method": "chat.postMessage", "at": arrived, "params": params, "ts": posted}
+    world.pair.slack.api.requests.append(call)
+    stood_still = [Stall(arrived + one.begin, arrived + one.end) for one in stalls]
+    [shown] = evidence.shown(world, Notes(stalls=stood_still))
+    assert shown.carried == pytest.approx(seconds)
+
+
 async def test_a_post_in_no_thread_that_began_is_astray(world: World) -> None:
     ask(world)
     post(world, text(ANSWER), "")

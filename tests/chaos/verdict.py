@@ -37,9 +37,9 @@ sent again  the further copy of a customer's message, in the chat that continues
             open socket was told of the copy for as long as `HEARD` seconds and no GetTranscript
             showed it. Whether it had arrived could not be known.
 in window   the further copy of an agent's message that was posted twice because the call that made
-            the earlier copy was carried out by Slack later after its arrival than a post is waited
-            and looked for (request time-out and two looks): the window that docs/reliability.md
-            names.
+            the earlier copy was carried out by Slack later than a post is waited and looked for
+            (request time-out and two looks): the window that docs/reliability.md names. A time in
+            which the sandbox stood still with the call at its door counts as Slack's.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Shown:
     """When the first call that carried any of it was made."""
     words: tuple[Word, ...]
     carried: float = 0.0
-    """Seconds from the arrival of the call that made it until it stood there."""
+    """Seconds from when the call that made it can have left until it stood there."""
     unheard: bool = False
     """Its chat ended before we could know that it stands there."""
     left: float = FOREVER

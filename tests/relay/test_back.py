@@ -365,11 +365,30 @@ async def test_a_post_in_the_air_at_takeover_stands_there_once(
     assert len(set(world.customer.ids(id_))) == len(world.customer.ids(id_))
 
 
-async def test_a_post_is_written_within_its_time_out_after_the_mark(world: World) -> None:
+@pytest.mark.parametrize("waits", [4.5, 5.5, 9.5])
+async def test_a_post_is_written_so_soon_after_its_mark_that_the_looks_find_it(
+    world: World, waits: float
+) -> None:
+    """It waits for a connection, and Slack shows it a time-out and a look's delay later."""
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 2 * waits
+    world.customer.faults.next("post", LOST, after=True, late=14.9)
+    world.connect.says("one")
+    posts = world.customer.faults.calls["post"]
+    await until(lambda: world.customer.faults.calls["post"] == posts + 1)
+    del world.customer.faults.seconds["post"]
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    await world.clock.sleep(30.0)
+    assert world.customer.words(id_) == ["one"]
+
+
+async def test_a_post_that_was_marked_long_ago_is_marked_anew(world: World) -> None:
     """A look could not know of one that goes out later, after the process stood still."""
     replica = await world.replica()
     id_ = await world.opened("hello")
-    replica.lifeline.seconds["store.mark"] = 12.0
+    replica.lifeline.seconds["store.mark"] = 6.0
     world.connect.says("one")
     posts = world.customer.faults.calls["post"]
     await until(lambda: world.customer.faults.calls["post"] == posts + 1)
@@ -444,7 +463,7 @@ async def test_what_lands_late_in_a_chat_that_ended_is_known_when_it_is_continue
 async def test_a_redis_whose_clock_is_set_back_does_not_put_off_a_look(world: World) -> None:
     await world.replica()
     id_ = await world.opened("hello")
-    world.customer.faults.seconds["post"] = 18.0
+    world.customer.faults.seconds["post"] = 9.0
     world.customer.faults.next("post", Uncertain("chat.postMessage", "time-out"), after=True)
     world.connect.says("one")
     await world.clock.sleep(5.0)
