@@ -65,10 +65,13 @@ async def _next(lane: Lane) -> None:
     if lane.mark:
         await _resolve(lane, lane.mark)
         return
-    outgoing = lane.conversation.owed[0]
-    found = lane.found
+    await _go_on(lane, lane.conversation.owed[0], lane.found)
+
+
+async def _go_on(lane: Lane, outgoing: Outgoing, found: Found) -> None:
+    """Deliver what is missing of it."""
     if isinstance(outgoing, AgentMessage) and outgoing.retry:
-        # Before it was given up, a part of it may have been posted.
+        # Before it was given up, a part of it may have been posted, and others since.
         found = await _look(lane, Mark((outgoing.id,), 0.0, outgoing.retry.since))
     await _deliver(lane, outgoing, found)
 
@@ -91,7 +94,7 @@ async def _resolve(lane: Lane, mark: Mark) -> None:
     begun = [outgoing for outgoing in lane.conversation.owed if outgoing.id in torn]
     await _settle(lane, whole, unmark=not begun)
     for outgoing in begun:
-        await _deliver(lane, outgoing, found)
+        await _go_on(lane, outgoing, found)
     lane.mark = None
     lane.resolve(Doubt.POSTED)
 

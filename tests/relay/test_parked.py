@@ -199,6 +199,28 @@ async def test_posts_that_stand_there_are_not_posted_again(world: World) -> None
     assert "".join(world.customer.words(id_)) == A_PAGE
 
 
+async def test_parts_of_every_try_are_looked_for_at_a_takeover(world: World) -> None:
+    """The first part stands before what was posted between the two tries, the second after it."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 5.0
+    world.connect.says(A_PAGE)
+    world.connect.says("two")
+    await until(lambda: len(world.customer.words(id_)) == 1)
+    world.customer.faults.next("post", UNPOSTABLE)
+    await parked(world)
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.settled(id_)
+    await retry_all(world)
+    await until(lambda: len(world.customer.words(id_)) == 3)
+    await first.kill()
+    await world.replica()
+    await until(lambda: len(world.customer.words(id_)) >= 4)
+    await world.settled(id_)
+    begun, two, *rest = world.customer.words(id_)
+    assert (two, "".join([begun, *rest])) == ("two", A_PAGE)
+
+
 async def test_a_place_that_is_gone_leaves_nothing_unparked(world: World) -> None:
     await world.replica()
     id_ = await world.opened("hello")
