@@ -122,7 +122,8 @@ async def _catch_up(lane: Lane) -> None:
         return
     try:
         await insist(chat.catch_up, "connect", lane.kit.clock)
-    except Gone:
+    except (Gone, Rejected):
+        # Where it can be read after all, the connection does: what is in the thread is known then.
         log.info("mark_without_transcript")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
+from bridge.core.events import FellBehind
 from bridge.core.model import ItemKind, NoticeKind, Phase
 from bridge.core.ports import PartId
 from tests.relay.lifeline import Lifeline, Redis
@@ -411,6 +412,30 @@ async def test_a_defect_after_a_post_does_not_repeat_it(world: World) -> None:
     await until(lambda: world.customer.reads(id_, "two"))
     assert replica.has(id_).owed == ()
     assert world.customer.words(id_) == ["one", "two"]
+
+
+@pytest.mark.parametrize("heard_before", [True, False])
+async def test_a_transcript_that_is_refused_is_no_failure_of_a_post(
+    world: World, heard_before: bool
+) -> None:
+    """A NextToken is void after a reconnect, and a takeover begins with one."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["post"] = 2.0
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    await first.kill()
+    world.customer.faults.seconds.clear()
+    world.connect.faults.next("catch_up", Rejected("GetTranscript", "ValidationException"))
+    world.connect.faults.seconds["connect"] = 0.0 if heard_before else 1.0
+    second = await world.replica()
+    await until(lambda: id_ in second.worker.lanes)
+    second.lane(id_).hear(FellBehind("U1", id_.thread_ts))  # a notice is owed
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.settled(id_)
+    assert world.customer.words(id_) == ["one", "two"]
+    assert world.connect.asides == []
 
 
 @pytest.mark.parametrize("cut", range(1, 16))
