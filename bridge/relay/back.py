@@ -16,7 +16,7 @@ import structlog
 from bridge import metrics
 from bridge.core.decision import ts_key
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
-from bridge.core.events import Effect, EndContact, Posted, PostFailed, TellAgent
+from bridge.core.events import EndContact, Posted, PostFailed, TellAgent
 from bridge.core.model import AgentMessage, Mark, Notice, Outgoing, Phase
 from bridge.core.outbox import batch
 from bridge.core.outcomes import DEFECT
@@ -170,7 +170,7 @@ async def _give_up(lane: Lane, ids: Sequence[str], error: Exception) -> None:
     since = lane.mark.since if lane.mark else None
     failed = PostFailed(tuple(ids), _reason(error), gone, since)
     if gone:
-        await _take_leave(lane, lane.foresee(failed).effects)
+        await _take_leave(lane, failed)
     await lane.conclude(failed, unmark=True)
 
 
@@ -186,16 +186,20 @@ def _reason(error: Exception) -> str:
             return DEFECT
 
 
-async def _take_leave(lane: Lane, effects: Sequence[Effect]) -> None:
-    """The place is gone and the contact goes with it: tell the agent while there is one."""
-    for effect in effects:
-        match effect:
-            case TellAgent():
-                await send.aside(lane, effect)
-            case EndContact():
-                await forward.leave(lane)
-            case _:
-                pass
+async def _take_leave(lane: Lane, failed: PostFailed) -> None:
+    """The place is gone and the contact goes with it: tell the agent while there is one. Its end may
+    be heard before the leaving is answered, and what waits may have opened another chat by then."""
+    left = ""
+    while (contact := lane.conversation.contact) and contact.contact_id != left:
+        left = contact.contact_id
+        for effect in lane.foresee(failed).effects:
+            match effect:
+                case TellAgent():
+                    await send.aside(lane, effect)
+                case EndContact():
+                    await forward.leave(lane)
+                case _:
+                    pass
 
 
 async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Outgoing], str]:

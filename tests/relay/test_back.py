@@ -8,7 +8,7 @@ import pytest
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.events import FellBehind
-from bridge.core.model import ItemKind, NoticeKind, Phase
+from bridge.core.model import ItemKind, NoticeKind, Phase, Policy, Reopen
 from bridge.core.ports import PartId
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import A_PAGE
@@ -231,6 +231,23 @@ async def test_a_gone_channel_and_a_connect_that_does_not_answer(world: World) -
     await until(lambda: id_ not in replica.worker.lanes)
     kept = await world.kept(id_)
     assert kept.conversation.phase is Phase.ENDED
+
+
+async def test_a_chat_that_was_opened_while_a_gone_place_was_left_is_left_too(world: World) -> None:
+    """The chat is heard to end long before the answer to leaving it comes."""
+    await world.replica(Policy(reopen=Reopen.ALWAYS, rehydrate=False))
+    id_ = await world.opened("hello")
+    world.customer.faults.always("post", GONE)
+    world.connect.faults.seconds["end"] = 20.0
+    first = world.connect.current
+    world.connect.says("lost")
+    await until(lambda: first.over)
+    await world.deliver(world.customer.replies(id_, "still there?"))
+    await world.clock.sleep(60.0)
+    kept = await world.settled(id_)
+    assert kept.conversation.phase is Phase.ENDED
+    assert len(world.connect.contacts) == 2
+    assert all(contact.over for contact in world.connect.contacts)
 
 
 async def test_an_aside_never_outlives_its_chat(world: World) -> None:
