@@ -10,6 +10,7 @@ from bridge.core.decision import (
     owe,
     owe_once,
     ts_key,
+    unopened,
     with_person,
     without_button,
 )
@@ -61,7 +62,7 @@ def _refused(conversation: Conversation, event: Identified) -> Decision:
         user_id = event.profile.user_id
         no = Notice(f"not_allowed:{user_id}", NoticeKind.NOT_ALLOWED, user_id=user_id)
         return Decision(owe_once(conversation, no), then=Then.SETTLE)
-    drop = Then.FORGET if conversation.phase is Phase.NEW else Then.SETTLE
+    drop = unopened(conversation) if conversation.phase is Phase.NEW else Then.SETTLE
     return Decision(conversation, then=drop)
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from bridge.core import contacts, intake, outcomes, transcript
-from bridge.core.decision import Decision, owe, owe_once, ts_key, without_button
+from bridge.core.decision import Decision, owe, owe_once, ts_key, unopened, without_button
 from bridge.core.events import (
     AskedToEnd,
     AskedToReopen,
@@ -145,7 +145,7 @@ def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -
         case Identified():
             return contacts.identified(conversation, event, now, policy)
         case NoRoot():
-            return Decision(conversation, then=Then.FORGET)
+            return Decision(conversation, then=unopened(conversation))
         case Subscribed():
             return contacts.subscribed(conversation)
         case CredentialsRenewed():
@@ -277,7 +277,7 @@ def _asked_to_end(
     conversation: Conversation, event: AskedToEnd, now: float, policy: Policy
 ) -> Decision:
     if conversation.phase is Phase.NEW:
-        return Decision(conversation, then=Then.FORGET)
+        return Decision(conversation, then=unopened(conversation))
     wrote = event.user_id in {person.user_id for person in conversation.people}
     if event.pressed and not wrote:
         return Decision(conversation, then=Then.SETTLE)
@@ -310,7 +310,7 @@ def _leaving(
 def _asked_to_reopen(conversation: Conversation, event: AskedToReopen) -> Decision:
     match conversation.phase:
         case Phase.NEW:
-            return Decision(conversation, then=Then.FORGET)
+            return Decision(conversation, then=unopened(conversation))
         case Phase.ENDED:
             return Decision(conversation, (Identify(event.user_id),))
         case _:

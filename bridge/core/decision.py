@@ -26,6 +26,11 @@ class Decision:
     park: tuple[Parked, ...] = ()
 
 
+def unopened(conversation: Conversation) -> Then:
+    """What becomes of an event that opens nothing: no trace stays, unless somebody is owed an answer."""
+    return Then.SETTLE if conversation.owed else Then.FORGET
+
+
 def owe(conversation: Conversation, outgoing: Outgoing) -> Conversation:
     """Put something into the outbox towards Slack, as `owing` does."""
     owed = owing(conversation.owed, outgoing)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary
+from bridge.core.events import Wrote
 from bridge.core.model import NoticeKind, Phase, Policy
 from tests.relay.virtual import until
 from tests.relay.world import World
@@ -65,6 +68,23 @@ async def test_a_stranger_opens_nothing(world: World) -> None:
     await until(lambda: root.conversation not in replica.worker.lanes)
     assert (await world.kept(root.conversation)).lane == ()
     assert world.connect.contacts == []
+
+
+async def test_a_stranger_is_answered_whatever_else_is_written(world: World) -> None:
+    world.customer.strangers.add("U9")
+    await world.replica()
+    busy = Temporary("chat.postMessage", "ratelimited", retry_after=20.0)
+    world.customer.faults.next("post", busy)
+    root = world.customer.opens("hello", user="U9")
+    await world.deliver(root)
+    mention = world.customer.replies(root.conversation, "@bot", user="U9")
+    wrote = mention.event
+    assert isinstance(wrote, Wrote)
+    wrote = Wrote(replace(wrote.message, mention=True))
+    await world.deliver(replace(mention, event=wrote))
+    await world.deliver(world.customer.replies(root.conversation, "anybody?", user="U9"))
+    await world.clock.sleep(60.0)
+    assert world.customer.notices(root.conversation) == [NoticeKind.NOT_ALLOWED]
 
 
 @pytest.mark.parametrize("failure", [Rejected("users.info", "x"), Gone("users.info", "x")])
