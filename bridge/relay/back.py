@@ -207,7 +207,7 @@ async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Out
     and the `ts`; raise the failure that cannot be cured."""
     kit = lane.kit
     place = lane.conversation.id.place
-    began = kit.clock.boottime()
+    failing: dict[bool, float] = {}  # since when; what Slack denies, apart
     attempt, joins = 0, True
     while True:
         attempt += 1
@@ -226,7 +226,10 @@ async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Out
             if isinstance(failure, Rejected) and len(load) > 1:
                 joins = False  # what is wrong with one of them must not cost the others
                 continue
-            await _wait(lane, failure, attempt, kit.clock.boottime() - began)
+            # Not since it began to wait for its turn, or for Redis: nothing had failed by then.
+            now = kit.clock.boottime()
+            since = failing.setdefault(isinstance(failure, Denied), now)
+            await _wait(lane, failure, attempt, now - since)
 
 
 def _urgent(lane: Lane) -> bool:

@@ -165,6 +165,18 @@ async def test_what_passes_delays_and_loses_nothing(world: World, failure: Failu
     assert world.customer.words(id_) == ["one", "two"]
 
 
+async def test_what_waited_for_its_turn_is_not_given_up_at_once(world: World) -> None:
+    """Patience with a refusal begins with that."""
+    await world.replica()
+    id_ = await world.opened("hello")
+    limited = Temporary("chat.postMessage", "ratelimited", retry_after=70.0)
+    world.customer.faults.next("post", limited, Denied("chat.postMessage", "invalid_auth"))
+    world.connect.says("one")
+    await until(lambda: world.customer.reads(id_, "one"))
+    await world.settled(id_)
+    assert world.connect.asides == []
+
+
 @pytest.mark.parametrize("late", [0.0, 3.0, 9.0])
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_post_without_an_answer_stands_there_once(
