@@ -24,7 +24,6 @@ from bridge.core.ports import PartId
 from bridge.relay import forward, send
 from bridge.relay.deliver import Patience, insist, next_try, store_insist
 from bridge.relay.doubt import Doubt
-from bridge.relay.kit import Kit
 from bridge.relay.repair import FORESEEN
 
 if TYPE_CHECKING:
@@ -35,6 +34,10 @@ log = structlog.get_logger(__name__)
 Found = Mapping[PartId, str]
 
 
+class _Overtaken(Exception):
+    """While it waited to be posted something came that goes before it. Nothing of it was written."""
+
+
 async def run(lane: Lane) -> None:
     """Post until nothing is owed."""
     while lane.conversation.owed and not lane.stopping:
@@ -43,6 +46,8 @@ async def run(lane: Lane) -> None:
             await _next(lane)
         except FORESEEN:
             raise
+        except _Overtaken:
+            lane.mark = None
         except Failure as failure:
             await _give_up(lane, ids, failure)
         except Exception as error:
@@ -136,11 +141,12 @@ async def _deliver(lane: Lane, outgoing: Outgoing, found: Found) -> None:
         await lane.save()
     posted: Sequence[Outgoing] = (outgoing,)
     newest = ""
+    begun = any(part.id == outgoing.id for part in found)
     try:
         for part in range(1, parts + 1):
             ts = found.get(PartId(outgoing.id, part), "")
             if not ts:
-                posted, ts = await _post(lane, outgoing, part)
+                posted, ts = await _post(lane, outgoing, part, begun=begun or part > 1)
             newest = max(newest, ts, key=ts_key)
     except Failure as failure:
         await _give_up(lane, (outgoing.id,), failure)
@@ -202,9 +208,12 @@ async def _take_leave(lane: Lane, failed: PostFailed) -> None:
                     pass
 
 
-async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Outgoing], str]:
+async def _post(
+    lane: Lane, outgoing: Outgoing, part: int, *, begun: bool
+) -> tuple[Sequence[Outgoing], str]:
     """Post one part, or a short one with what may join it. Return what then stands in the thread,
-    and the `ts`; raise the failure that cannot be cured."""
+    and the `ts`; raise the failure that cannot be cured, and _Overtaken. `begun`: another part of it
+    stands there, so the rest comes next."""
     kit = lane.kit
     place = lane.conversation.id.place
     failing: dict[bool, float] = {}  # since when; what Slack denies, apart
@@ -214,7 +223,7 @@ async def _post(lane: Lane, outgoing: Outgoing, part: int) -> tuple[Sequence[Out
         behind = await kit.pace.turn(place, lambda: _urgent(lane))
         alone = not joins or lane.repairs.noted(_work(outgoing.id))
         load = _load(lane, outgoing) if behind and not alone else (outgoing,)
-        guard = _guard(kit)
+        guard = _guard(lane, () if begun else load)
         mark = await _mark(lane, load)
         try:
             return load, await kit.customer.post(lane.conversation.id, load, part, guard)
@@ -237,7 +246,7 @@ def _urgent(lane: Lane) -> bool:
     return any(isinstance(outgoing, AgentMessage) for outgoing in lane.conversation.owed)
 
 
-def _load(lane: Lane, outgoing: Outgoing) -> Sequence[Outgoing]:
+def _load(lane: Lane, outgoing: Outgoing) -> tuple[Outgoing, ...]:
     owed = lane.conversation.owed
     return batch(owed[owed.index(outgoing) :], lane.kit.customer.room)
 
@@ -253,16 +262,19 @@ async def _mark(lane: Lane, load: Sequence[Outgoing]) -> Mark:
     return lane.mark
 
 
-def _guard(kit: Kit) -> Callable[[], None]:
+def _guard(lane: Lane, first: tuple[Outgoing, ...]) -> Callable[[], None]:
     """Asked when a connection is in hand. Looks are timed by the mark, so a post that is written long
     after it could show up when the last is over: who waited for a connection, or stood still, has to
-    mark anew."""
+    mark anew. And `first` may be what is owed first no more: an item may appear late."""
+    kit = lane.kit
     latest = kit.clock.boottime() + kit.timing.look_delay
 
     def guard() -> None:
         kit.guard()
         if kit.clock.boottime() > latest:
             raise Temporary("chat.postMessage", "late")
+        if lane.conversation.owed[: len(first)] != first:
+            raise _Overtaken
 
     return guard
 

@@ -177,6 +177,29 @@ async def test_what_waited_for_its_turn_is_not_given_up_at_once(world: World) ->
     assert world.connect.asides == []
 
 
+@pytest.mark.parametrize("waits_for", ["turn", "connection"])
+async def test_what_was_said_before_goes_before_what_waits(world: World, waits_for: str) -> None:
+    """Its frame is late, but comes before the later one is written."""
+    await world.replica()
+    id_ = await world.opened("hello")
+    if waits_for == "turn":
+        limited = Temporary("chat.postMessage", "ratelimited", retry_after=20.0)
+        world.customer.faults.next("post", limited)
+    else:
+        world.customer.faults.seconds["post"] = 4.0
+    contact = world.connect.current
+    sockets, contact.chats = contact.chats, []
+    late = world.connect.says("one")
+    contact.chats = sockets
+    begun = world.clock.boottime()
+    world.connect.says("two")
+    await world.clock.sleep(1.0)
+    sockets[0].tell([late])
+    await until(lambda: world.customer.reads(id_, "two"))
+    assert world.customer.words(id_) == ["one", "two"]
+    assert world.clock.boottime() - begun < 30.0
+
+
 @pytest.mark.parametrize("late", [0.0, 3.0, 9.0])
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_post_without_an_answer_stands_there_once(
