@@ -18,9 +18,10 @@ class Lease:
         self._redis_offset = 0.0
 
     def renewed(self, sent_at: float, renewal: Renewal) -> None:
-        """Count from `sent_at` (boottime)."""
+        """Count from `sent_at` (boottime), but Redis' time from now: what held up the request or its
+        answer must let neither seem later than it is."""
         self._until = sent_at + self.seconds
-        self._redis_offset = renewal.redis_time - sent_at
+        self._redis_offset = renewal.redis_time - self._clock.boottime()
 
     @property
     def lived(self) -> bool:
@@ -44,5 +45,5 @@ class Lease:
             raise NotOwner("our lease may have expired")
 
     def redis_now(self) -> float:
-        """Redis time, as far as we know it."""
+        """Redis time, as far as we know it: perhaps earlier than it is, never later."""
         return self._clock.boottime() + self._redis_offset

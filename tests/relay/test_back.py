@@ -549,3 +549,32 @@ async def test_a_redis_whose_clock_is_set_back_does_not_put_off_a_look(world: Wo
     kept = await world.settled(id_)
     assert (kept.mark, world.customer.words(id_)) == (None, ["one"])
     assert world.clock.boottime() < 120.0
+
+
+@pytest.mark.parametrize("stood_still", [0.0, 9.0])
+async def test_a_look_counts_on_no_later_time_than_redis_has(
+    world: World, stood_still: float
+) -> None:
+    """A process that stands still between a renewal and its writing learns Redis' time late."""
+    first, second = await world.replica(), await world.replica()
+    renew = second.redis.renew
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        await world.clock.sleep(stood_still)
+        return await renew(*arguments, **named)
+
+    second.redis.renew = slow  # type: ignore[method-assign]
+    world.reached = lambda: first
+    id_ = await world.opened("hello")
+    await world.clock.sleep(40.0)
+    world.customer.faults.next("post", LOST, late=14.5)
+    posts = world.customer.faults.calls["post"]
+    world.connect.says("one")
+    await until(lambda: world.customer.faults.calls["post"] == posts + 1)
+    await first.stop(grace=0.0)
+    await until(lambda: id_ in second.worker.lanes)
+    world.connect.says("two")
+    await until(lambda: world.customer.reads(id_, "two"))
+    await world.settled(id_)
+    await world.clock.sleep(30.0)
+    assert world.customer.words(id_) == ["one", "two"]

@@ -30,9 +30,16 @@ async def test_it_counts_from_before_the_renewal_was_sent(clock: FakeClock) -> N
     assert (lease.held, lease.lived) == (False, True)
 
 
-async def test_redis_time_is_never_thought_later_than_it_is(clock: FakeClock) -> None:
+@pytest.mark.parametrize(("there", "back"), [(0.0, 0.0), (8.0, 0.0), (0.0, 8.0)])
+async def test_redis_time_is_never_thought_later_than_it_is(
+    clock: FakeClock, there: float, back: float
+) -> None:
     lease = Lease(clock, 30.0)
     await clock.sleep(100.0)
-    lease.renewed(clock.boottime(), Renewal(held=True, pending={}, redis_time=5000.0))
+    sent_at = clock.boottime()
+    await clock.sleep(there)  # a process that stood still before the request was written
+    renewal = Renewal(held=True, pending={}, redis_time=5000.0)
+    await clock.sleep(back)
+    lease.renewed(sent_at, renewal)
     await clock.sleep(7.0)
     assert lease.redis_now() == pytest.approx(5007.0)
