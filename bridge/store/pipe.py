@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis.asyncio as redis
 from hiredis import pack_command
@@ -43,7 +43,8 @@ class Pipe:
         when the caller is cancelled."""
         if self._line is None or self._line.down:
             now = asyncio.get_running_loop().time()
-            self._line = _Line(self._pool, max(self._next - now, 0.0))
+            last = self._line.server_end if self._line else ()
+            self._line = _Line(self._pool, max(self._next - now, 0.0), last)
             self._next = max(self._next, now) + _RECONNECT_SECONDS
         return await self._line.ask(pack_command(words))  # type: ignore[arg-type]  # their tuple is of one
 
@@ -57,8 +58,10 @@ class _Line:
     """The life of one connection. Who asks before it stands waits for that, too. It ends with the
     first failure: nobody could tell which answer belongs to which command after that."""
 
-    def __init__(self, pool: redis.ConnectionPool, delay: float) -> None:
+    def __init__(self, pool: redis.ConnectionPool, delay: float, last: tuple[str, ...]) -> None:
         self.down = False
+        self.server_end = last
+        """What Redis calls the last connection that came to stand, as a filter of CLIENT KILL."""
         self._pool = pool
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
         self._timeout = self._connection.socket_timeout or _TIMEOUT_SECONDS
@@ -103,6 +106,7 @@ class _Line:
         try:
             await asyncio.sleep(delay)
             await self._connection.connect()
+            await self._supersede()
             writing = asyncio.create_task(self._write())
             await self._read()
         except (redis.RedisError, OSError) as error:
@@ -117,6 +121,26 @@ class _Line:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
             await self._connection.disconnect(nowait=True)
+
+    async def _supersede(self) -> None:
+        """End what Redis has of the connection before this one. What still lies there unread, or is
+        on its way, would be carried out after what was asked again, and more, over this one."""
+        if self.server_end:
+            await self._own("CLIENT", "KILL", *self.server_end)
+        found = await self._own("CLIENT", "INFO")
+        text = found.decode() if isinstance(found, bytes) else str(found)
+        about = dict(field.partition("=")[::2] for field in text.split())
+        if {"id", "addr"} <= about.keys():
+            # Ids begin anew with each Redis: the address tells ours from another's.
+            self.server_end = ("ID", about["id"], "ADDR", about["addr"])
+
+    async def _own(self, *words: str) -> object:
+        """A command of the line itself; None where Redis does not let us."""
+        await self._connection.send_command(*words, check_health=False)
+        try:
+            return cast("object", await self._connection.read_response(disconnect_on_error=False))
+        except redis.ResponseError:
+            return None
 
     def _end(self, error: Exception) -> None:
         """Tell everybody who waits."""

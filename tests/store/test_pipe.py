@@ -287,9 +287,9 @@ async def test_tries_to_connect_keep_a_distance(
     delays = []
     line = pipe_module._Line
 
-    def noted(pool: Any, delay: float) -> pipe_module._Line:
+    def noted(pool: Any, delay: float, last: tuple[str, ...]) -> pipe_module._Line:
         delays.append(delay)
-        return line(pool, 0.0)
+        return line(pool, 0.0, last)
 
     monkeypatch.setattr(pipe_module, "_Line", noted)
     async with piped(f"unix://{tmp_path}/nothing") as pipe:
@@ -307,3 +307,66 @@ async def test_closing_ends_what_is_in_the_air(server: Server, pipe: Pipe) -> No
     await pipe.close()
     assert await complaints(tasks) == {"Redis cannot be reached"}
     await pipe.close()
+
+
+class _Network:
+    """Between a pipe and its server. What goes to the server may be held up."""
+
+    def __init__(self, socket: str) -> None:
+        self._socket = socket
+        self._held: asyncio.Event | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def hold(self) -> None:
+        """What is said over the connections there are arrives when `let_go` is called."""
+        self._held = asyncio.Event()
+
+    def let_go(self) -> None:
+        assert self._held
+        self._held.set()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(self._socket)
+        self._writers += [writer, back]
+        await asyncio.gather(self._pass_on(reader, back, self._held), self._answer(there, writer))
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        before: asyncio.Event | None,
+    ) -> None:
+        while words := await reader.read(65536):
+            if self._held and self._held is not before:
+                await self._held.wait()
+            writer.write(words)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := await reader.read(65536):
+            writer.write(words)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(w.wait_closed() for w in self._writers), return_exceptions=True)
+
+
+async def test_what_an_earlier_connection_still_carries_comes_too_late(server: Server) -> None:
+    """Its caller has asked again over the next one, and others have gone on from there."""
+    network = _Network(server.url.removeprefix("unix://"))
+    listening = await asyncio.start_server(network.carry, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        async with piped(f"redis://127.0.0.1:{port}", 0.5) as pipe:
+            await pipe.execute("SET", "k", "first")
+            network.hold()
+            with pytest.raises(StoreAway):
+                await pipe.execute("SET", "k", "old")
+            await works_again(pipe)
+            for value in ("old", "new"):
+                await pipe.execute("SET", "k", value)
+            network.let_go()
+            await asyncio.sleep(0.3)
+            found = await pipe.execute("GET", "k")
+        await network.close()
+    assert found == b"new"
