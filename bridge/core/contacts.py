@@ -44,9 +44,7 @@ from bridge.core.text import cut
 LISTENING = (Phase.OPENING, Phase.OPEN, Phase.ENDING)
 
 
-def identified(
-    conversation: Conversation, event: Identified, now: float, policy: Policy
-) -> Decision:
+def identified(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
     """Somebody's profile: a name to remember in a chat, or whoever opens the next one."""
     profile = event.profile
     if not event.opens or conversation.phase not in (Phase.NEW, Phase.ENDED):
@@ -54,7 +52,7 @@ def identified(
     known = profile.user_id in {person.user_id for person in conversation.people}
     if not profile.may_open and not known:
         return _refused(conversation, event)
-    return _open(conversation, event, now, policy)
+    return _open(conversation, event, policy)
 
 
 def _refused(conversation: Conversation, event: Identified) -> Decision:
@@ -66,7 +64,7 @@ def _refused(conversation: Conversation, event: Identified) -> Decision:
     return Decision(conversation, then=drop)
 
 
-def _open(conversation: Conversation, event: Identified, now: float, policy: Policy) -> Decision:
+def _open(conversation: Conversation, event: Identified, policy: Policy) -> Decision:
     profile = event.profile
     generation = conversation.generation + 1
     source = conversation.past_contact_id if policy.rehydrate else ""
@@ -111,10 +109,8 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         dropped_until=0.0,
         dropped_for="",
     )
-    if event.addressed and first_id and not conversation.id.flat:
-        # Replies that overtook a mention that was late belonged to no conversation yet.
-        late = ts_key(first_id) < ts_key(f"{now - policy.late_seconds:.6f}")
-        opened = replace(opened, unread=first_id if late else opened.unread)
+    if event.overtaken:
+        opened = replace(opened, unread=first_id)
     opened = with_person(opened, profile.user_id, profile.name, policy)
     connecting = Notice(f"connecting:{generation}", NoticeKind.CONNECTING, user_id=profile.user_id)
     return without_button(Decision(owe(opened, connecting)))

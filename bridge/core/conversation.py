@@ -143,7 +143,7 @@ def _lane_event(
 def _fact(conversation: Conversation, event: Fact, now: float, policy: Policy) -> Decision:
     match event:
         case Identified():
-            return contacts.identified(conversation, event, now, policy)
+            return contacts.identified(conversation, event, policy)
         case NoRoot():
             return Decision(conversation, then=unopened(conversation))
         case Subscribed():

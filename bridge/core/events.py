@@ -103,6 +103,8 @@ class Identified:
     may have ended since."""
     addressed: bool = False
     """They turned to us (a mention, a flat DM, the button), and are owed an answer."""
+    overtaken: bool = False
+    """Replies may have come before what opens the chat, and belonged to no conversation then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -419,8 +419,6 @@ class Policy:
     """How long after the end Connect has the transcript ready (30 to 60 s)."""
     ending_seconds: float = 300.0
     unconnected_tries: int = 3
-    late_seconds: float = 2.0
-    """A mention that is older when it opens a chat was delivered late."""
     lookback_seconds: float = 300.0
     lookback_items: int = 100
     split_limit: int = 1024

@@ -209,7 +209,7 @@ class Intake(StrEnum):
     REPEAT = "repeat"
     """Its key was known: it had been stored before."""
     STRANGER = "stranger"
-    """It opens nothing, and its conversation does not exist: not remembered."""
+    """It opens nothing, and its conversation does not exist: not remembered, but see `overtaken`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +314,10 @@ class Store(Protocol):
 
     async def forget(self, conversation: ConversationId, done: Sequence[str]) -> None:
         """Remove these events, and the conversation with them if its lane is empty then."""
+        ...
+
+    async def overtaken(self, conversation: ConversationId) -> bool:
+        """Whether something came in it within the last hour while there was no such conversation."""
         ...
 
     async def load(self, conversation: ConversationId) -> Kept:

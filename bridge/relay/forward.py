@@ -143,7 +143,8 @@ async def _identify(lane: Lane, effect: Identify, event: Event) -> Identified:
     if first is None or not opens:
         return identified
     text = await kit.customer.with_names(conversation.id, first.text)
-    return replace(identified, first_id=first.id, first=no_aside(text))
+    overtaken = await store_insist(lambda: kit.store.overtaken(conversation.id), kit.clock)
+    return replace(identified, first_id=first.id, first=no_aside(text), overtaken=overtaken)
 
 
 async def _find_root(lane: Lane) -> NoRoot | None:

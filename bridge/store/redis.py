@@ -1,6 +1,7 @@
 """The Store on one Redis (or Valkey) primary, 6.2 or newer. Keys and scripts live only here.
 
     seen:{event key}       a dedupe key, with expiry
+    stranger:{conversation}  something came in it that opens nothing, before anything else; for an hour
     lane:{conversation}    hash: event id -> sealed event that waits
     conv:{conversation}    hash: state, mark (sealed), marked (when; Redis time), epoch (of state)
     tomb:{conversation}    what is known of an ended one after it was removed
@@ -248,6 +249,11 @@ class RedisStore:
         _check_owner(conversation, written)
 
     # --- reading -------------------------------------------------------------------------------
+
+    async def overtaken(self, conversation: ConversationId) -> bool:
+        """See `ports.Store`."""
+        found: int = await self._pipe.execute("EXISTS", self._key("stranger", conversation))
+        return found == 1
 
     async def load(self, conversation: ConversationId) -> Kept:
         """See `ports.Store`. Raises Unreadable where the state or the mark cannot be read; a lane

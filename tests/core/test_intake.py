@@ -12,7 +12,9 @@ from tests.core.support import opened, wrote
 GAP = IntakeMissed("1700000500.000000", 1_700_001_000.0)
 
 
-def after(conversation: Conversation, *events: IntakeMissed | ThreadRead) -> Conversation:
+def after(
+    conversation: Conversation, *events: IntakeMissed | ThreadRead | Identified
+) -> Conversation:
     for event in events:
         conversation = decide(conversation, event, GAP.ended, Policy()).conversation
     return conversation
@@ -44,18 +46,12 @@ def test_another_gap_while_it_is_read_is_read_too() -> None:
     assert not after(opened(), GAP, another, ThreadRead(another.ended)).unread
 
 
-def test_a_mention_that_came_late_may_have_been_overtaken() -> None:
+def test_what_overtook_the_first_message_is_read() -> None:
     root = wrote(100, mention=True)
-    who = Identified(Profile("U1", "Ana"), opens=True, first_id=root.id, addressed=True)
-    new = Conversation(opened().id)
-
-    def unread(late: float, identified: Identified = who) -> str:
-        now = float(root.ts) + late
-        return decide(new, identified, now, Policy()).conversation.unread
-
-    assert unread(1.0) == ""
-    assert unread(3.0) == root.ts
-    assert unread(3.0, replace(who, addressed=False)) == ""
+    who = Identified(Profile("U1", "Ana"), first_id=root.id, addressed=True)
+    opens = Conversation(opened().id)
+    assert after(opens, who).unread == ""
+    assert after(opens, replace(who, overtaken=True)).unread == root.id
 
 
 def test_whoever_did_not_live_then_missed_nothing() -> None:

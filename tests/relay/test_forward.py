@@ -35,6 +35,18 @@ async def test_a_reply_that_overtook_its_root_waits_for_it(world: World) -> None
     assert world.customer.faults.calls["root"] == 0
 
 
+async def test_a_reply_that_overtook_a_mention_is_read(world: World) -> None:
+    """Outside support channels nobody can tell that it is for us, until the mention is there."""
+    await world.replica()
+    root = world.customer.opens("hello")
+    reply = replace(world.customer.replies(root.conversation, "there"), opens=False)
+    world.customer.written[-1] = reply
+    await world.deliver(reply)
+    await world.deliver(root)
+    await until(lambda: world.connect.hears("there"))
+    assert world.connect.heard() == ["hello", "there"]
+
+
 async def test_a_root_that_does_not_come_is_fetched(world: World) -> None:
     world.customer.faults.next("root", Temporary("conversations.replies", "x"))
     await world.replica()

@@ -98,12 +98,18 @@ async def test_a_settled_event_is_still_known(store: RedisStore) -> None:
     assert (await store.load(thread())).lane == ()
 
 
-async def test_a_stranger_leaves_no_trace(backend: Backend, store: RedisStore) -> None:
+async def test_of_a_stranger_nothing_is_known_but_that_it_came(
+    backend: Backend, store: RedisStore
+) -> None:
     client = backend.client()
-    before = sorted(await client.keys("*"))
+    before = set(await client.keys("*"))
+    assert not await store.overtaken(thread())
     answer = await store.accept(wrote(thread(), opens=False))
     assert answer == Accepted(Intake.STRANGER, mine=False)
-    assert sorted(await client.keys("*")) == before
+    [note] = set(await client.keys("*")) - before
+    assert await client.get(note) == b""
+    assert 0 < await client.pttl(note) <= 3_600_000
+    assert await store.overtaken(thread())
     assert await store.accept(wrote(thread(), opens=True)) == TAKEN
 
 

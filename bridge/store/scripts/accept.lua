@@ -4,6 +4,8 @@
 -- 8 how long its keys are remembered (ms), 9... its keys.
 
 local place, conversation, id, record = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+-- An hour (ms): what opens the conversation may come as late as Slack's last try.
+local STRANGER_MS = 3600000
 
 local seen = {}
 for i = 9, #ARGV do
@@ -15,6 +17,7 @@ local function heard_of()
   return exists(lane, key('conv', conversation), key('tomb', conversation))
 end
 if not known and ARGV[7] ~= '1' and not heard_of() then
+  redis.call('SET', key('stranger', conversation), '', 'PX', STRANGER_MS)
   return { 'stranger', mine(place) and 1 or 0, 0, 0 }
 end
 
