@@ -138,7 +138,7 @@ async def _identify(lane: Lane, effect: Identify, event: Event) -> Identified:
     opens = conversation.phase in (Phase.NEW, Phase.ENDED)
     first = event.message if isinstance(event, Wrote) else None
     addressed = first is None or first.mention or conversation.id.flat
-    identified = replace(identified, addressed=addressed)
+    identified = replace(identified, opens=opens, addressed=addressed)
     first = conversation.held[0] if conversation.held else first
     if first is None or not opens:
         return identified
