@@ -103,6 +103,7 @@ def _open(conversation: Conversation, event: Identified, now: float, policy: Pol
         ),
         carried=first_id if end else "",
         last_own=None,
+        split_limit=policy.split_limit,
         seen=(),
         past_seen=_past_seen(conversation),
         past_own=conversation.last_own or conversation.past_own,

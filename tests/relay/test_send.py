@@ -352,3 +352,39 @@ async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: Wo
     await until(lambda: world.connect.hears("bye"))
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "there", "yes", "yes", "bye"]
+
+
+async def test_a_message_in_the_air_is_cut_and_named_as_before(world: World) -> None:
+    """Connect carries it out late, when a replica with another setting has it."""
+    first = await world.replica(Policy(split_limit=1024))
+    id_ = await world.opened("hello")
+    text = LONG[:900].strip()
+    world.connect.faults.next("send", LOST, late=5.0)
+    await _write(world, id_, text)
+    await world.clock.sleep(0.1)
+    await first.kill()
+    await world.expel(first)
+    await world.replica(Policy(split_limit=500))
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    await world.clock.sleep(10.0)
+    assert world.connect.heard() == ["hello", text, "bye"]
+
+
+async def test_so_it_is_where_a_name_was_not_to_be_had(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nameless(conversation: ConversationId, text: str) -> str:
+        return text
+
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST, late=3.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.customer, "with_names", nameless)
+        await _write(world, id_, "ask <@U2>")
+        await world.clock.sleep(0.1)
+    await until(lambda: world.connect.hears("ask @Name-U2"))
+    await _write(world, id_, "bye")
+    await world.clock.sleep(10.0)
+    assert world.connect.heard() == ["hello", "ask @Name-U2", "bye"]
