@@ -334,6 +334,26 @@ async def test_what_arrived_in_a_chat_that_ended_unheard_does_not_go_again(
     ]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_so_does_the_very_first_message(world: World, restarts: bool) -> None:
+    """Nothing of ours was settled in the chat that ended."""
+    first = await world.replica()
+    world.connect.faults.next("send", LOST, after=True)
+    root = world.customer.opens("hello")
+    await world.deliver(root)
+    await until(lambda: world.connect.hears("hello"))
+    world.connect.ends()
+    world.connect.forget_tokens()
+    await world.settled(root.conversation, Phase.ENDED)
+    if restarts:
+        await first.stop()
+        await world.replica()
+    await world.deliver(world.customer.asks_to_reopen(root.conversation))
+    await _write(world, root.conversation, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "bye"]
+
+
 async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: World) -> None:
     """Its author wrote the same words twice, and only the first had arrived."""
     policy = Policy(reopen=Reopen.ALWAYS, rehydrate=True)
