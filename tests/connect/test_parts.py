@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from bridge.connect.api import ConnectSettings
 from bridge.connect.contacts import Credentials
 from bridge.connect.inbound import Inbound
@@ -103,6 +105,42 @@ async def test_a_gap_that_was_never_filled_is_still_one_after_the_next_loss() ->
     part.subscribed(gap=True)
     await settle()
     assert [each.text for each in listener.told[1001:]] == [str(each) for each in range(1, 100)]
+    await part.close()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_end_that_is_heard_behind_a_gap_was_not_heard_to_its_end(lost: bool) -> None:
+    """What the gap hides cannot be read any more: after the end the transcript is refused."""
+    service, clock, listener = Service(), FakeClock(), Listener()
+    ends: list[bool] = []
+    part = Inbound(
+        SETTINGS,
+        clock,
+        service,
+        seen=[Seen("i0", BEGIN)],
+        listener=listener,
+        on_ended=lambda: ends.append(True),
+    )
+    service.answers["GetTranscript"] = [Temporary("GetTranscript", "InternalServerException")]
+    part.subscribed(gap=True)
+    await settle()
+    part.heard(frame(2))
+    part.heard(frame(3) | {"ContentType": EVENT + "chat.ended"})
+    part.lost() if lost else part.flush()
+    assert listener.ids == ["i2"]
+    assert listener.overs == 1
+    assert ends == [True]
+    await part.close()
+
+
+async def test_the_end_of_a_new_contact_is_told_although_it_was_not_read_yet() -> None:
+    service, clock, listener = Service(), FakeClock(), Listener()
+    part = inbound(service, clock, listener)
+    part.heard(frame(1))
+    part.heard(frame(2) | {"ContentType": EVENT + "chat.ended"})
+    part.flush()
+    assert listener.ids == ["i1", "i2"]
+    assert listener.overs == 0
     await part.close()
 
 
