@@ -174,6 +174,22 @@ async def test_reading_goes_on_until_the_lookback_and_no_further() -> None:
     await part.close()
 
 
+async def test_a_read_begins_anew_where_a_new_connection_voids_its_pages() -> None:
+    service, clock, listener = Service(), FakeClock(), Listener()
+    part = inbound(service, clock, listener, 0)
+    newest: dict[str, Any] = {"Transcript": [frame(3)], "NextToken": "t1"}
+    void = Rejected("GetTranscript", "ValidationException")
+    service.answers["GetTranscript"] = [newest, void, newest, {"Transcript": [frame(2), frame(1)]}]
+    part.subscribed(gap=True)
+    await settle()
+    assert listener.ids == ["i1", "i2", "i3"]
+    service.answers["GetTranscript"] = [newest, void] * 3
+    with pytest.raises(Rejected):
+        await part.catch_up()
+    assert service.answers["GetTranscript"] == []
+    await part.close()
+
+
 async def test_after_a_rotation_the_transcript_is_read_once() -> None:
     service, clock, listener = Service(), FakeClock(), Listener()
     part = inbound(service, clock, listener)
