@@ -354,6 +354,36 @@ async def test_so_does_the_very_first_message(world: World, restarts: bool) -> N
     assert world.connect.heard() == ["hello", "bye"]
 
 
+async def test_so_does_what_arrived_after_it_was_looked_for(world: World) -> None:
+    await world.replica(Policy(reopen=Reopen.ALWAYS))
+    id_ = await world.opened("hello", "there")
+    world.connect.faults.next("send", LOST, late=0.8)
+    world.connect.faults.next("send", Temporary("SendMessage", "x", retry_after=5.0))
+    await _write(world, id_, "in the air")
+    await until(lambda: world.connect.hears("in the air"))
+    assert world.connect.faults.calls["catch_up"] == 1
+    world.connect.ends()
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there", "in the air", "bye"]
+
+
+async def test_what_was_in_doubt_in_an_earlier_chat_is_not_given_up_sooner(world: World) -> None:
+    await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST)
+    await _write(world, id_, "one")
+    await world.clock.sleep(0.1)
+    world.connect.ends()
+    await world.settled(id_, Phase.ENDED)
+    await world.clock.sleep(1800.0)
+    world.connect.faults.next("send", LOST)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.hears("one"))
+    assert world.customer.flags == []
+
+
 async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: World) -> None:
     """Its author wrote the same words twice, and only the first had arrived."""
     policy = Policy(reopen=Reopen.ALWAYS, rehydrate=True)
