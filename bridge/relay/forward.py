@@ -79,7 +79,7 @@ async def _gave_up(lane: Lane, error: Exception) -> bool:
         return False
     event, done = _taken(head)
     # A message may have gone out before the error came.
-    lane.in_doubt = lane.conversation.contact is not None
+    lane.in_doubt = lane.in_doubt or lane.conversation.contact is not None
     if not lane.repairs.hopeless(_work(head), error):
         return False
     lane.in_doubt = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bridge import metrics
@@ -366,6 +368,24 @@ async def test_so_does_what_arrived_after_it_was_looked_for(world: World) -> Non
     await _write(world, id_, "bye")
     await until(lambda: world.connect.hears("bye"))
     await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there", "in the air", "bye"]
+
+
+async def test_so_it_does_where_our_own_code_failed_meanwhile(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello", "there")
+    world.connect.faults.next("send", LOST, after=True)
+    await _write(world, id_, "in the air")
+    await until(lambda: world.connect.hears("in the air"))
+    await first.kill()
+    world.connect.ends()
+    await world.replica()
+    await world.settled(id_, Phase.ENDED)
+    defect: Any = RuntimeError("a defect")
+    world.customer.faults.next("identify", defect)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
     assert world.connect.heard() == ["hello", "there", "in the air", "bye"]
 
 
