@@ -174,6 +174,8 @@ async def _find_root(lane: Lane) -> NoRoot | None:
 
 async def leave(lane: Lane) -> None:
     """Leave the chat. Where that cannot be done, the contact ends by its duration."""
+    if lane.chat is None:
+        await lane.save()  # nobody listens to a contact that is still being stored
     chat, conversation = lane.chat, lane.conversation
     if chat is None:
         return
