@@ -199,7 +199,7 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
     # Pace
     split_limit: int = _whole(
         "BRIDGE_SPLIT_LIMIT",
-        "Longest message to the agent in characters; longer ones go in parts.",
+        "Longest message to the agent in characters; longer ones go in parts. Open chats keep theirs.",
         1024,
         1,
         16384,

@@ -31,7 +31,8 @@ _MAX_HELD = 1000
 
 
 class Inbound:
-    """Tells the listener each item once, in order. `on_ended` is called when chat.ended was told.
+    """Tells the listener each item once, in order. `on_ended` is called when chat.ended was told,
+    or instead of it, where something before it was missed, that the contact is over.
 
     No task exists but while a gap is filled, no timer but while an item waits for earlier ones.
     """
@@ -170,9 +171,14 @@ class Inbound:
         if ended:
             items += self._merger.flush()
         self._credentials.heard(items)
-        self._listener.items(items)
+        # What the gap before chat.ended hides can never be read: then nobody heard the end.
+        unheard = ended and self._merger.misses
+        if told := [item for item in items if not (unheard and _ends(item))]:
+            self._listener.items(told)
         if ended:
             self._on_ended()
+        if unheard:
+            self._listener.over()
 
     @staticmethod
     def _now() -> float:

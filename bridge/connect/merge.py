@@ -60,6 +60,12 @@ class Merger:
         return self._gap is not None
 
     @property
+    def misses(self) -> bool:
+        """Whether that gap lies behind something that was released. The one at the beginning of a
+        new contact is as old as the contact."""
+        return self._gap is not None and self._gap > float("-inf")
+
+    @property
     def next_due(self) -> float:
         """When to release next; infinite while nothing waits that has a time."""
         return min((each.due for each in self._waiting.values()), default=_HELD)

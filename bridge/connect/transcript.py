@@ -8,6 +8,7 @@ from typing import Any
 from bridge.connect.contacts import Credentials
 from bridge.connect.quota import Urgency
 from bridge.connect.translate import item_of
+from bridge.core.errors import Rejected
 from bridge.core.model import Item
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,7 @@ log = logging.getLogger(__name__)
 _PAGE = 100
 _MAX_PAGES = 100
 """Connect rehydrates at most 100 past contacts, and 5 MB of them."""
+_TRIES = 3
 
 
 async def read_transcript(credentials: Credentials, floor: float, urgency: Urgency) -> list[Item]:
@@ -25,6 +27,19 @@ async def read_transcript(credentials: Credentials, floor: float, urgency: Urgen
     (Administrator Guide, persistent chat), and page by page with the service's own tokens, which
     are void after a reconnect: a read that fails begins anew.
     """
+    for _ in range(_TRIES - 1):
+        try:
+            return await _read(credentials, floor, urgency)
+        except _PageRefused:
+            log.info("The transcript of %s is read anew", credentials.contact_id)
+    return await _read(credentials, floor, urgency)
+
+
+class _PageRefused(Rejected):
+    """Most often the connection token was renewed since the page before."""
+
+
+async def _read(credentials: Credentials, floor: float, urgency: Urgency) -> list[Item]:
     items: dict[str, Item] = {}
     body: dict[str, Any] = {
         "MaxResults": _PAGE,
@@ -32,7 +47,12 @@ async def read_transcript(credentials: Credentials, floor: float, urgency: Urgen
         "SortOrder": "DESCENDING",
     }
     for _ in range(_MAX_PAGES):
-        answer = await credentials.call("GetTranscript", body, urgency)
+        try:
+            answer = await credentials.call("GetTranscript", body, urgency)
+        except Rejected as failure:
+            if "NextToken" not in body:
+                raise
+            raise _PageRefused(failure.call, failure.code) from None
         raws = answer.get("Transcript")
         page = [
             item

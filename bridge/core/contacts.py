@@ -37,6 +37,7 @@ from bridge.core.model import (
     Policy,
     Progress,
     Seen,
+    Sent,
 )
 from bridge.core.parked import unsent
 from bridge.core.text import cut
@@ -102,9 +103,10 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
         ),
         carried=first_id if end else "",
         last_own=None,
+        split_limit=policy.split_limit,
         seen=(),
         past_seen=_past_seen(conversation),
-        past_own=conversation.last_own or conversation.past_own,
+        past_own=_past_own(conversation),
         told=(),
         dropped_until=0.0,
         dropped_for="",
@@ -122,6 +124,16 @@ def _past_seen(conversation: Conversation) -> tuple[Seen, ...]:
     heard changes nothing."""
     heard = conversation.seen if conversation.missed else conversation.seen[-1:]
     return heard or conversation.past_seen
+
+
+def _past_own(conversation: Conversation) -> Sent | None:
+    """Our newest settled item of all chats so far. Where there is none, whatever of ours a continued
+    chat brings back was in the air, unless it went with the start: that is settled without an item.
+    """
+    last = conversation.last_own or conversation.past_own
+    if last or conversation.carried or not conversation.past_contact_id:
+        return last
+    return Sent("", 0.0)
 
 
 def opening_went_on(

@@ -216,7 +216,7 @@ class ItemFailed:
 
 @dataclass(frozen=True, slots=True)
 class ContactOver:
-    """Two 403 in a row: the contact has ended (or died before it connected)."""
+    """The contact has ended, not heard to its end (or died before it connected)."""
 
     contact_id: str
 

@@ -358,6 +358,9 @@ class Conversation:
     the contact lived and it went whole."""
     last_own: Sent | None = None
     """Our newest settled item in this contact."""
+    split_limit: int = 0
+    """Characters in one SendMessage of this chat, whatever the settings are by now: what is in the air
+    has to be cut the same by whoever tries it again. 0: as they are."""
     seen: tuple[Seen, ...] = ()
     """The look-back: items of this contact that are posted, owed, or need no showing."""
     past_seen: tuple[Seen, ...] = ()

@@ -141,8 +141,9 @@ class ChatListener(Protocol):
         ...
 
     def over(self) -> None:
-        """The contact is over: two 403 in a row, and it is not that Connect refuses every chat
-        (chat.ended comes as an item instead)."""
+        """The contact is over, and something of it may have been missed: two 403 in a row, and it is
+        not that Connect refuses every chat, or chat.ended behind a gap that nobody can fill any more
+        (chat.ended comes as an item else)."""
         ...
 
 

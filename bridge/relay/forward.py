@@ -79,7 +79,7 @@ async def _gave_up(lane: Lane, error: Exception) -> bool:
         return False
     event, done = _taken(head)
     # A message may have gone out before the error came.
-    lane.in_doubt = lane.conversation.contact is not None
+    lane.in_doubt = lane.in_doubt or lane.conversation.contact is not None
     if not lane.repairs.hopeless(_work(head), error):
         return False
     lane.in_doubt = False
@@ -138,7 +138,7 @@ async def _identify(lane: Lane, effect: Identify, event: Event) -> Identified:
     opens = conversation.phase in (Phase.NEW, Phase.ENDED)
     first = event.message if isinstance(event, Wrote) else None
     addressed = first is None or first.mention or conversation.id.flat
-    identified = replace(identified, addressed=addressed)
+    identified = replace(identified, opens=opens, addressed=addressed)
     first = conversation.held[0] if conversation.held else first
     if first is None or not opens:
         return identified
@@ -175,6 +175,8 @@ async def _find_root(lane: Lane) -> NoRoot | None:
 
 async def leave(lane: Lane) -> None:
     """Leave the chat. Where that cannot be done, the contact ends by its duration."""
+    if lane.chat is None:
+        await lane.save()  # nobody listens to a contact that is still being stored
     chat, conversation = lane.chat, lane.conversation
     if chat is None:
         return

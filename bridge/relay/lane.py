@@ -79,7 +79,7 @@ class Lane:
         self.chat: Chat | None = None
         self.started: Started | None = None
         """A fresh contact, which may bring its first socket URL along."""
-        chatted = kept.conversation.contact or kept.conversation.last_own
+        chatted = kept.conversation.contact or kept.conversation.past_contact_id
         self.in_doubt = bool(chatted) or kept.doubt > 0
         """Something may have been sent whose answer nobody read: look before sending."""
         self.doubts = tuple(Doubt) if kept.doubt else ()

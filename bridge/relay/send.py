@@ -96,7 +96,8 @@ async def _one(
     lane: Lane, chat: Chat, message: CustomerMessage, progress: Progress, end: int
 ) -> Sent:
     part = progress.text[progress.offset : end].strip()
-    token = _token(lane, f"{message.id}/{progress.offset}-{end}")
+    # Not by where it ends: a name that was not to be had at the last try makes it longer.
+    token = _token(lane, f"{message.id}/{progress.offset}/{progress.limit}")
     if len(lane.waiting) > 1:
         chat.typing()
 
@@ -135,7 +136,11 @@ async def _where_it_stands(lane: Lane, effect: SendToAgent) -> Progress:
     if kept and kept.message_id == effect.message.id:
         return kept
     text = await _as_sent(lane, effect.message, effect.prefix)
-    return Progress(effect.message.id, text, lane.kit.policy.split_limit, 0)
+    return Progress(effect.message.id, text, _limit(lane), 0)
+
+
+def _limit(lane: Lane) -> int:
+    return lane.conversation.split_limit or lane.kit.policy.split_limit
 
 
 async def _as_sent(lane: Lane, message: CustomerMessage, prefix: str) -> str:
@@ -292,7 +297,7 @@ async def _other(lane: Lane, found: Item, progress: Progress) -> CustomerMessage
 async def _first_part(lane: Lane, found: Item) -> Progress | None:
     """Progress after the first part of a long message, where `found` is that: a store that lost its
     last writes may have lost the first note of it, too."""
-    limit = lane.kit.policy.split_limit
+    limit = _limit(lane)
     for one in _candidates(lane, found):
         text = await _as_sent(lane, one, prefix(lane.conversation, one))
         begun = Progress(one.id, text, limit, cut(text, limit, 0))

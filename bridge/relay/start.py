@@ -83,6 +83,9 @@ async def _start(lane: Lane, opening: Opening) -> None:
         return
     log.info("contact_started", contact=started.contact.contact_id, attempt=opening.attempt)
     lane.started = started
+    # What was looked for in the last chat may have arrived there after that.
+    lane.in_doubt = lane.in_doubt or bool(lane.first_try)
+    lane.first_try.clear()
     await lane.conclude(ContactStarted(started.contact))
 
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from bridge.connect.api import ConnectSettings
 from bridge.connect.contacts import Credentials
 from bridge.connect.inbound import Inbound
@@ -106,6 +108,42 @@ async def test_a_gap_that_was_never_filled_is_still_one_after_the_next_loss() ->
     await part.close()
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_end_that_is_heard_behind_a_gap_was_not_heard_to_its_end(lost: bool) -> None:
+    """What the gap hides cannot be read any more: after the end the transcript is refused."""
+    service, clock, listener = Service(), FakeClock(), Listener()
+    ends: list[bool] = []
+    part = Inbound(
+        SETTINGS,
+        clock,
+        service,
+        seen=[Seen("i0", BEGIN)],
+        listener=listener,
+        on_ended=lambda: ends.append(True),
+    )
+    service.answers["GetTranscript"] = [Temporary("GetTranscript", "InternalServerException")]
+    part.subscribed(gap=True)
+    await settle()
+    part.heard(frame(2))
+    part.heard(frame(3) | {"ContentType": EVENT + "chat.ended"})
+    part.lost() if lost else part.flush()
+    assert listener.ids == ["i2"]
+    assert listener.overs == 1
+    assert ends == [True]
+    await part.close()
+
+
+async def test_the_end_of_a_new_contact_is_told_although_it_was_not_read_yet() -> None:
+    service, clock, listener = Service(), FakeClock(), Listener()
+    part = inbound(service, clock, listener)
+    part.heard(frame(1))
+    part.heard(frame(2) | {"ContentType": EVENT + "chat.ended"})
+    part.flush()
+    assert listener.ids == ["i1", "i2"]
+    assert listener.overs == 0
+    await part.close()
+
+
 async def test_a_transcript_that_is_refused_does_not_silence_the_sockets() -> None:
     service, clock, listener = Service(), FakeClock(), Listener()
     part = inbound(service, clock, listener)
@@ -133,6 +171,22 @@ async def test_reading_goes_on_until_the_lookback_and_no_further() -> None:
     assert listener.ids == ["i101", "i102"]
     tokens = [body.get("NextToken") for _, body in service.calls]
     assert tokens == [None, "t1", "t2"]
+    await part.close()
+
+
+async def test_a_read_begins_anew_where_a_new_connection_voids_its_pages() -> None:
+    service, clock, listener = Service(), FakeClock(), Listener()
+    part = inbound(service, clock, listener, 0)
+    newest: dict[str, Any] = {"Transcript": [frame(3)], "NextToken": "t1"}
+    void = Rejected("GetTranscript", "ValidationException")
+    service.answers["GetTranscript"] = [newest, void, newest, {"Transcript": [frame(2), frame(1)]}]
+    part.subscribed(gap=True)
+    await settle()
+    assert listener.ids == ["i1", "i2", "i3"]
+    service.answers["GetTranscript"] = [newest, void] * 3
+    with pytest.raises(Rejected):
+        await part.catch_up()
+    assert service.answers["GetTranscript"] == []
     await part.close()
 
 

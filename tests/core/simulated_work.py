@@ -217,7 +217,8 @@ def _parts(lane: SimLane, chat: SimChat, effect: SendToAgent) -> Steps[Sent | No
     progress = lane.conversation.progress
     if not progress or progress.message_id != effect.message.id:
         text = _as_sent(effect.message, effect.prefix)
-        progress = Progress(effect.message.id, text, lane.world.policy.split_limit, 0)
+        limit = lane.conversation.split_limit or lane.world.policy.split_limit
+        progress = Progress(effect.message.id, text, limit, 0)
     sent: Sent | None = None
     while _rest(progress):
         end = cut(progress.text, progress.limit, progress.offset)
@@ -240,7 +241,9 @@ def _parts(lane: SimLane, chat: SimChat, effect: SendToAgent) -> Steps[Sent | No
 
 def _one(lane: SimLane, chat: SimChat, progress: Progress, end: int) -> Steps[Sent]:
     text = progress.text[progress.offset : end].strip()
-    token = f"{lane.conversation.generation}/{progress.message_id}/{progress.offset}-{end}"
+    token = (
+        f"{lane.conversation.generation}/{progress.message_id}/{progress.offset}/{progress.limit}"
+    )
     return (yield from _send_message(lane, chat.contact_id, text, token, repeatable=False))
 
 

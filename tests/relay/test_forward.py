@@ -8,7 +8,7 @@ import pytest
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary
 from bridge.core.events import Wrote
-from bridge.core.model import NoticeKind, Phase, Policy
+from bridge.core.model import NoticeKind, Phase, Policy, Reopen
 from tests.relay.virtual import until
 from tests.relay.world import World
 
@@ -214,3 +214,18 @@ async def test_a_root_that_another_replica_took_in_is_not_missing(world: World) 
     await other.worker.accept(root)
     await until(lambda: world.connect.hears("there"))
     assert world.connect.heard() == ["hello", "there"]
+
+
+@pytest.mark.parametrize("reopen", [Reopen.ASK, Reopen.NEVER])
+async def test_who_is_looked_up_while_the_chat_ends_opens_no_other(
+    world: World, reopen: Reopen
+) -> None:
+    await world.replica(Policy(reopen=reopen))
+    id_ = await world.opened("hello")
+    world.customer.faults.seconds["identify"] = 5.0
+    await world.deliver(world.customer.replies(id_, "me, too", user="U2"))
+    world.connect.ends()
+    await world.settled(id_, Phase.ENDED)
+    assert len(world.connect.contacts) == 1
+    asked = NoticeKind.ASK_REOPEN if reopen is Reopen.ASK else NoticeKind.NOT_REOPENED
+    assert asked in world.customer.notices(id_)

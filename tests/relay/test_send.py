@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bridge import metrics
@@ -334,6 +336,74 @@ async def test_what_arrived_in_a_chat_that_ended_unheard_does_not_go_again(
     ]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_so_does_the_very_first_message(world: World, restarts: bool) -> None:
+    """Nothing of ours was settled in the chat that ended."""
+    first = await world.replica()
+    world.connect.faults.next("send", LOST, after=True)
+    root = world.customer.opens("hello")
+    await world.deliver(root)
+    await until(lambda: world.connect.hears("hello"))
+    world.connect.ends()
+    world.connect.forget_tokens()
+    await world.settled(root.conversation, Phase.ENDED)
+    if restarts:
+        await first.stop()
+        await world.replica()
+    await world.deliver(world.customer.asks_to_reopen(root.conversation))
+    await _write(world, root.conversation, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "bye"]
+
+
+async def test_so_does_what_arrived_after_it_was_looked_for(world: World) -> None:
+    await world.replica(Policy(reopen=Reopen.ALWAYS))
+    id_ = await world.opened("hello", "there")
+    world.connect.faults.next("send", LOST, late=0.8)
+    world.connect.faults.next("send", Temporary("SendMessage", "x", retry_after=5.0))
+    await _write(world, id_, "in the air")
+    await until(lambda: world.connect.hears("in the air"))
+    assert world.connect.faults.calls["catch_up"] == 1
+    world.connect.ends()
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "there", "in the air", "bye"]
+
+
+async def test_so_it_does_where_our_own_code_failed_meanwhile(world: World) -> None:
+    first = await world.replica()
+    id_ = await world.opened("hello", "there")
+    world.connect.faults.next("send", LOST, after=True)
+    await _write(world, id_, "in the air")
+    await until(lambda: world.connect.hears("in the air"))
+    await first.kill()
+    world.connect.ends()
+    await world.replica()
+    await world.settled(id_, Phase.ENDED)
+    defect: Any = RuntimeError("a defect")
+    world.customer.faults.next("identify", defect)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    assert world.connect.heard() == ["hello", "there", "in the air", "bye"]
+
+
+async def test_what_was_in_doubt_in_an_earlier_chat_is_not_given_up_sooner(world: World) -> None:
+    await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST)
+    await _write(world, id_, "one")
+    await world.clock.sleep(0.1)
+    world.connect.ends()
+    await world.settled(id_, Phase.ENDED)
+    await world.clock.sleep(1800.0)
+    world.connect.faults.next("send", LOST)
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.hears("one"))
+    assert world.customer.flags == []
+
+
 async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: World) -> None:
     """Its author wrote the same words twice, and only the first had arrived."""
     policy = Policy(reopen=Reopen.ALWAYS, rehydrate=True)
@@ -352,3 +422,39 @@ async def test_what_arrived_in_an_earlier_chat_proves_one_message_only(world: Wo
     await until(lambda: world.connect.hears("bye"))
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "there", "yes", "yes", "bye"]
+
+
+async def test_a_message_in_the_air_is_cut_and_named_as_before(world: World) -> None:
+    """Connect carries it out late, when a replica with another setting has it."""
+    first = await world.replica(Policy(split_limit=1024))
+    id_ = await world.opened("hello")
+    text = LONG[:900].strip()
+    world.connect.faults.next("send", LOST, late=5.0)
+    await _write(world, id_, text)
+    await world.clock.sleep(0.1)
+    await first.kill()
+    await world.expel(first)
+    await world.replica(Policy(split_limit=500))
+    await _write(world, id_, "bye")
+    await until(lambda: world.connect.hears("bye"))
+    await world.clock.sleep(10.0)
+    assert world.connect.heard() == ["hello", text, "bye"]
+
+
+async def test_so_it_is_where_a_name_was_not_to_be_had(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nameless(conversation: ConversationId, text: str) -> str:
+        return text
+
+    await world.replica()
+    id_ = await world.opened("hello")
+    world.connect.faults.next("send", LOST, late=3.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.customer, "with_names", nameless)
+        await _write(world, id_, "ask <@U2>")
+        await world.clock.sleep(0.1)
+    await until(lambda: world.connect.hears("ask @Name-U2"))
+    await _write(world, id_, "bye")
+    await world.clock.sleep(10.0)
+    assert world.connect.heard() == ["hello", "ask @Name-U2", "bye"]

@@ -284,3 +284,18 @@ async def test_a_contact_is_stored_before_it_is_connected(world: World) -> None:
     assert [contact.connected for contact in world.connect.contacts] == [False]
     replica.lifeline.redis = Redis.UP
     await until(lambda: world.connect.hears("hello"))
+
+
+async def test_who_ends_the_chat_while_its_start_is_being_stored_leaves_it(world: World) -> None:
+    replica = await world.replica(Policy(rehydrate=False))
+    id_ = await world.opened("hello")
+    world.connect.ends()
+    await world.settled(id_, Phase.ENDED)
+    world.connect.faults.seconds["start"] = 5.0
+    await world.deliver(world.customer.asks_to_reopen(id_))
+    await until(lambda: world.connect.faults.calls["start"] == 2)
+    replica.lifeline.seconds["store.settle"] = 2.0
+    await until(lambda: replica.has(id_).contact is not None)
+    await world.deliver(world.customer.asks_to_end(id_))
+    await world.settled(id_, Phase.ENDED)
+    assert [contact.over for contact in world.connect.contacts] == [True, True]
