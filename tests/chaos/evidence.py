@@ -22,12 +22,17 @@ from tests.chaos.world import World
 _SHOWN_LATE = 0.05
 """An item whose transcript entry was held back longer than this is late in the transcript."""
 
+_WAKING = 1.0
+"""Seconds that a replica takes, after it stood still, to ask what it was about to ask."""
+
 
 def said(world: World, wrote: Sequence[Wrote]) -> list[Said]:
     """Every message that was written, with what is known of when it reached the bridge."""
-    taken, sockets = _taken(world), _sockets(world)
+    taken, sockets, wakings = _taken(world), _sockets(world), _wakings(world)
     return [
-        _customers(world, one, taken) if one.line.side == CUSTOMER else _agents(one, sockets)
+        _customers(world, one, taken)
+        if one.line.side == CUSTOMER
+        else _agents(one, sockets, wakings)
         for one in wrote
     ]
 
@@ -142,7 +147,7 @@ def _sockets(world: World) -> Mapping[str, list[Socket]]:
     return found
 
 
-def _agents(one: Wrote, sockets: Mapping[str, list[Socket]]) -> Said:
+def _agents(one: Wrote, sockets: Mapping[str, list[Socket]], wakings: Sequence[float]) -> Said:
     line, chat = one.line, one.chat
     item = chat.find(one.id) if chat else None
     if chat is None or item is None:
@@ -154,8 +159,8 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]]) -> Said:
     spans = [(begin + offset, end + offset) for begin, end in told]
     if not late:
         spans = [(at, FOREVER)]
-    elif item.read_at is not None:
-        spans.append((item.read_at + offset, FOREVER))
+    elif reads := [at for at in item.reads if not _by_a_waking_replica(at + offset, wakings)]:
+        spans.append((reads[0] + offset, FOREVER))
     return Said(
         line.talk,
         line.side,
@@ -165,6 +170,16 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]]) -> Said:
         tuple(spans),
         unheard=_unheard(chat, item, told),
     )
+
+
+def _wakings(world: World) -> Sequence[float]:
+    return [at for at, what in world.timeline.entries if what == "SIGSTOP is over"]
+
+
+def _by_a_waking_replica(at: float, wakings: Sequence[float]) -> bool:
+    """Whether a transcript may have been read by a replica that stood still for longer than its lease:
+    it asks what it was about to ask, while its places are another's, who does not hear of it."""
+    return any(waking <= at <= waking + _WAKING for waking in wakings)
 
 
 def _told(item: Item, sockets: Sequence[Socket]) -> list[tuple[float, float]]:
@@ -179,7 +194,7 @@ def _unheard(chat: Chat, item: Item, told: Sequence[tuple[float, float]]) -> boo
     if chat.ended_at is None:
         return False
     heard = any(end - begin >= HEARD for begin, end in told)
-    read = item.read_at is not None and item.read_at < chat.ended_at
+    read = bool(item.reads) and item.reads[0] < chat.ended_at
     return not heard and not read
 
 

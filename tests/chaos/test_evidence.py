@@ -162,9 +162,9 @@ async def test_what_was_said_to_nobody_in_a_chat_that_ended_is_unheard(world: Wo
     item = chat.find(answered.id)
     assert item is not None
     assert chat.ended_at is not None
-    item.read_at = chat.ended_at + 1.0  # in the chat that continues it
+    item.reads = [chat.ended_at + 1.0]  # in the chat that continues it
     assert evidence.said(world, [answered])[0].unheard
-    item.read_at = chat.ended_at - 1.0
+    item.reads = [chat.ended_at - 1.0]
     assert not evidence.said(world, [answered])[0].unheard
 
 
@@ -177,8 +177,23 @@ async def test_an_item_late_in_the_transcript_is_known_when_it_is_read(world: Wo
     assert item is not None
     item.readable_at += 2.0
     assert not evidence.said(world, [answered])[0].reached(time.time() + 1.0)
-    item.read_at = time.monotonic()
+    item.reads = [time.monotonic()]
     assert evidence.said(world, [answered])[0].reached(time.time() + 1.0)
+
+
+async def test_what_a_replica_reads_when_it_wakes_up_is_known_to_nobody(world: World) -> None:
+    ask(world)
+    chat = open_chat(world)
+    answered = answer(chat)
+    item = chat.find(answered.id)
+    assert item is not None
+    item.readable_at += 2.0
+    world.timeline.note("SIGSTOP is over")
+    item.reads = [time.monotonic() + 0.5]
+    assert not evidence.said(world, [answered])[0].reached(time.time() + 5.0)
+    item.reads.append(time.monotonic() + 1.5)
+    assert not evidence.said(world, [answered])[0].reached(time.time() + 1.4)
+    assert evidence.said(world, [answered])[0].reached(time.time() + 1.6)
 
 
 @pytest.mark.parametrize(

@@ -245,5 +245,5 @@ async def test_it_is_known_which_item_a_transcript_showed(connect: Connect) -> N
         await chat.transcript()
         [one] = connect.sandbox.world.chats
         items = {item.id: item for item in one.items}
-        assert items[late["Id"]].read_at is None
-        assert items[shown["Id"]].read_at is not None
+        assert items[late["Id"]].reads == []
+        assert len(items[shown["Id"]].reads) == 1

@@ -63,8 +63,8 @@ class Item:
     """By recipient participant id: DeliveredTimestamp, ReadTimestamp."""
     readable_at: float = 0.0
     """Monotonic time from which GetTranscript shows it."""
-    read_at: float | None = None
-    """Monotonic time of the first GetTranscript that showed it."""
+    reads: list[float] = field(default_factory=list)
+    """Monotonic times of the first GetTranscripts that showed it."""
 
     def body(self) -> dict[str, Any]:
         """What a frame and a transcript entry have in common."""

@@ -14,6 +14,8 @@ from bridge.sandbox.connect.items import Item
 from bridge.sandbox.connect.world import World
 
 DEFAULT_RESULTS = 10
+_READS = 20
+"""Noted of each item."""
 
 
 def get_transcript(world: World, chat: Chat, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +41,8 @@ def get_transcript(world: World, chat: Chat, params: Mapping[str, Any]) -> dict[
     if following is None and cursor.reaches_past and not cursor.in_past:
         following = replace(cursor, in_past=True, position=len(chat.opening.past) - 1)
     for _, item in page:
-        item.read_at = now if item.read_at is None else item.read_at
+        if len(item.reads) < _READS:
+            item.reads.append(now)
     page.sort(key=lambda each: each[0], reverse=params.get("SortOrder") != "ASCENDING")
     answer: dict[str, Any] = {
         "InitialContactId": chat.id,
