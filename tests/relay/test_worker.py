@@ -11,6 +11,7 @@ from bridge import metrics
 from bridge.core.errors import NotOwner, StoreAway, Temporary
 from bridge.core.model import ConversationId, NoticeKind, Phase
 from bridge.core.ports import Renewal
+from bridge.store.pipe import Argument
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
@@ -353,6 +354,27 @@ async def test_survivors_share_what_a_dead_replica_leaves(world: World) -> None:
     await first.kill()
     await until(lambda: sum(len(heir.worker.lanes) for heir in heirs) == 6)
     assert [len(heir.worker.lanes) for heir in heirs] == [3, 3]
+
+
+async def test_a_claim_whose_answer_is_lost_is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is vacant then and nothing waits there, so no renewal tells of it: nobody would
+    listen to its chat."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    second = await world.replica()
+    claim = second.redis._claim
+
+    async def lost(*arguments: Argument) -> list[bytes]:
+        await claim(*arguments)
+        monkeypatch.undo()
+        raise StoreAway("the answer was lost")
+
+    monkeypatch.setattr(second.redis, "_claim", lost)
+    await first.kill()
+    world.connect.says("are you there?")
+    await until(lambda: world.customer.reads(id_, "are you there?"), seconds=2 * LEASE)
 
 
 async def test_places_that_nobody_takes_are_an_alarm(world: World) -> None:
