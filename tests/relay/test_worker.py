@@ -9,7 +9,7 @@ import structlog
 
 from bridge import metrics
 from bridge.core.errors import NotOwner, StoreAway, Temporary
-from bridge.core.model import ConversationId, NoticeKind, Phase
+from bridge.core.model import ConversationId, NoticeKind, Phase, Policy, Reopen
 from bridge.core.ports import Renewal
 from bridge.store.pipe import Argument
 from tests.relay.lifeline import Lifeline, Redis
@@ -188,6 +188,32 @@ async def test_an_idle_lane_is_forgotten_and_comes_back_as_it_was(world: World) 
     await until(lambda: NoticeKind.ASK_REOPEN in world.customer.notices(id_))
     assert replica.has(id_).generation == 1
     assert [held.text for held in replica.has(id_).held] == ["more"]
+
+
+async def test_a_lane_is_not_forgotten_while_it_is_read_what_it_was_not_told(
+    world: World,
+) -> None:
+    """Another one would be made beside it, and both would work what was found."""
+    owner = await world.replica(Policy(reopen=Reopen.ALWAYS))
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    owner.lifeline.seconds["store.load_place"] = 5.0
+    owner.worker._take_place(world.customer.opens("x", channel="C2").conversation.place)
+    world.connect.ends()
+    await until(lambda: owner.lane(id_).idle, seconds=3.0)
+    await other.worker.accept(world.customer.replies(id_, "more"))
+    owner.lifeline.seconds["store.load"] = 6.0
+    await owner.worker._try_to_renew()
+    await until(lambda: world.connect.hears("more"))
+    await world.clock.sleep(20.0)
+    world.connect.says("yes?")
+    await until(lambda: world.customer.reads(id_, "yes?"))
+    await world.clock.sleep(60.0)
+    assert world.customer.words(id_) == ["yes?"]
+    assert [len(contact.chats) for contact in world.connect.contacts] == [0, 1]
+    world.connect.ends()
+    await until(lambda: id_ not in owner.worker.lanes)
 
 
 async def test_redis_away_delays_and_doubles_nothing(world: World) -> None:
