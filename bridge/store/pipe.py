@@ -43,7 +43,8 @@ class Pipe:
         when the caller is cancelled."""
         if self._line is None or self._line.down:
             now = asyncio.get_running_loop().time()
-            self._line = _Line(self._pool, max(self._next - now, 0.0))
+            forsaken = self._line.forsaken if self._line else 0
+            self._line = _Line(self._pool, max(self._next - now, 0.0), forsaken)
             self._next = max(self._next, now) + _RECONNECT_SECONDS
         return await self._line.ask(pack_command(words))  # type: ignore[arg-type]  # their tuple is of one
 
@@ -57,8 +58,11 @@ class _Line:
     """The life of one connection. Who asks before it stands waits for that, too. It ends with the
     first failure: nobody could tell which answer belongs to which command after that."""
 
-    def __init__(self, pool: redis.ConnectionPool, delay: float) -> None:
+    def __init__(self, pool: redis.ConnectionPool, delay: float, forsaken: int) -> None:
         self.down = False
+        self.forsaken = forsaken
+        """Redis' id for a connection that did not answer in time: it may be read there still."""
+        self._id = 0
         self._pool = pool
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
         self._timeout = self._connection.socket_timeout or _TIMEOUT_SECONDS
@@ -91,6 +95,7 @@ class _Line:
             if left > 0:
                 self._timer = self._loop.call_later(left, self._look_at_oldest)
             else:
+                self.forsaken = self._id or self.forsaken
                 self._end(redis.TimeoutError())
                 self._life.cancel()
 
@@ -103,6 +108,7 @@ class _Line:
         try:
             await asyncio.sleep(delay)
             await self._connection.connect()
+            await self._succeed()
             writing = asyncio.create_task(self._write())
             await self._read()
         except (redis.RedisError, OSError) as error:
@@ -117,6 +123,23 @@ class _Line:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
             await self._connection.disconnect(nowait=True)
+
+    async def _succeed(self) -> None:
+        """What was written to a connection that was given up on, and is on its way or unread, would be
+        carried out behind what is asked here: an old state would replace a newer one."""
+        own = int(await self._call("CLIENT", "ID") or 0)
+        # After a restart Redis counts anew: then that connection is gone, and its id somebody else's.
+        if 0 < self.forsaken < own:
+            await self._call("CLIENT", "KILL", "ID", self.forsaken)
+        self.forsaken, self._id = 0, own
+
+    async def _call(self, *words: Argument) -> Any:
+        """One command's answer; None where it is refused to us."""
+        command = [pack_command(words)]  # type: ignore[arg-type]  # their tuple is of one
+        await self._connection.send_packed_command(command, check_health=False)
+        with suppress(redis.ResponseError):
+            return await self._connection.read_response(disconnect_on_error=False)
+        return None
 
     def _end(self, error: Exception) -> None:
         """Tell everybody who waits."""
