@@ -146,6 +146,9 @@ class RedisStore:
         self._prefix = prefix
         self._vacancies = f"{prefix}:vacancies"
         self._lease_ms = round(lease_seconds * 1000)
+        self._quiet_seconds = lease_seconds / 3
+        """After that a subscription is asked whether it lives, and after that made anew: what it told
+        later might be older than a lapse of our lease."""
         self._seen_ms = round(seen_seconds * 1000)
         self._retention_ms = round(retention_seconds * 1000)
         self._tombstone_ms = self._retention_ms + round(_TOMBSTONE_SECONDS * 1000)
@@ -417,10 +420,16 @@ class RedisStore:
         async with self._client.pubsub() as channel:
             with translated():
                 await channel.subscribe(self._vacancies, self._key("owner", self._incarnation))
+            asked = False
             while True:
                 with translated():
-                    message = await channel.get_message(timeout=None)
-                if message is not None:
+                    message = await channel.get_message(timeout=self._quiet_seconds)
+                    if message is None and asked:
+                        raise redis.TimeoutError
+                    if message is None:
+                        await channel.ping()
+                asked = message is None
+                if message is not None and message["type"] != "pong":
                     yield message
 
     async def concerns(self) -> Sequence[str]:
