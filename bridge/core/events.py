@@ -261,10 +261,11 @@ class CaughtUp:
 @dataclass(frozen=True, slots=True)
 class IntakeMissed:
     """Nobody took events in between `since` (a `ts`) and `ended` (Redis time): the thread has to be
-    read."""
+    read. `waits`: the `ts` of the oldest event in the lane, where that was written before the end."""
 
     since: str
     ended: float
+    waits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ def missed(conversation: Conversation, event: IntakeMissed) -> Decision:
     """Its thread is to be read; nothing where that is known, or it did not live then."""
     known = not event.since or event.ended <= conversation.gap_ended
     younger = ts_key(conversation.id.thread_ts) > ts_key(f"{event.ended:.6f}")
-    if known or younger or not conversation.active:
+    if known or younger or not (conversation.active or event.waits):
         return Decision(conversation)
-    starts = (event.since, conversation.last_ts, conversation.unread)
+    lived = (event.since, conversation.last_ts, conversation.unread)
+    # One that is not active lives by what waits; whatever was written before that is not for it.
+    starts = lived if conversation.active else (event.waits,)
     since = min((ts for ts in starts if ts), key=ts_key)
     return Decision(replace(conversation, unread=since, gap_ended=event.ended), save=True)
 

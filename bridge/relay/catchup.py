@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -85,7 +86,12 @@ class CatchUp:
             start = min(start, last.since, key=ts_key)
         self._missed = IntakeMissed(start, ended)
         for lane in list(self._lanes.values()):
-            lane.hear(self._missed)
+            self._tell(lane)
+
+    def _tell(self, lane: Lane) -> None:
+        oldest = min((one.ts for one in lane.waiting.values()), key=ts_key, default="")
+        waited = oldest and ts_key(oldest) <= ts_key(f"{self._missed.ended:.6f}")
+        lane.hear(replace(self._missed, waits=oldest if waited else ""))
 
     # --- lanes -----------------------------------------------------------------------------------
 
@@ -94,7 +100,7 @@ class CatchUp:
         if lane.doubts:
             self._spawn(self._resolve(lane))
         else:
-            lane.hear(self._missed)
+            self._tell(lane)
 
     def unread(self, lane: Lane) -> None:
         """Read the thread of a lane, in the background."""

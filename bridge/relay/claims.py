@@ -35,6 +35,8 @@ class Claims:
         self._on_claimed = on_claimed
         self._wanted = asyncio.Event()
         self._hold_until = float("-inf")
+        self._unanswered = False
+        """The last claim was, so it may have taken places of which no renewal will tell."""
         self._vacant_since = float("inf")
         """Since when (boottime) renewals have told of places that nobody claims."""
 
@@ -50,6 +52,8 @@ class Claims:
         """Look if there may be something. Raises an alarm where there is for too long: then every
         replica is full, or broken."""
         now = self._clock.boottime()
+        if self._unanswered:
+            self.look()
         if not renewal.vacant:
             self._vacant_since = float("inf")
             return
@@ -68,7 +72,9 @@ class Claims:
             self._wanted.clear()
             try:
                 await self._claim()
+                self._unanswered = False
             except StoreAway as away:
+                self._unanswered = True
                 log.warning("claim_failed", reason=str(away))
 
     async def _claim(self) -> None:

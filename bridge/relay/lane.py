@@ -133,6 +133,13 @@ class Lane:
         """How many events would wait here with this one."""
         return len(self.waiting) + (incoming.id not in self.waiting)
 
+    def searched(self) -> None:
+        """A reading of what nobody told us of has ended."""
+        self.missing -= 1
+        self.changed.set()
+        self.wake()
+        self._rest()
+
     def resolve(self, doubt: Doubt) -> None:
         """What the store may have lost of this is known now."""
         self.doubts = tuple(one for one in self.doubts if one is not doubt)
@@ -156,6 +163,7 @@ class Lane:
         """Whether nothing is lost by forgetting this object."""
         return not (
             self.waiting
+            or self.missing
             or self._tasks
             or self._extras
             or self.chat
@@ -377,6 +385,9 @@ class Lane:
         self._tasks.pop(name, None)
         if self._survived(task):
             self.wake()
+        self._rest()
+
+    def _rest(self) -> None:
         if self.idle and not self.stopping:
             self._on_idle(self)
 
@@ -412,8 +423,7 @@ class Lane:
     def _extra_ended(self, task: asyncio.Task[None]) -> None:
         self._extras.remove(task)
         self._survived(task)
-        if self.idle and not self.stopping:
-            self._on_idle(self)
+        self._rest()
 
     def _set_timer(self) -> None:
         if self._timer:

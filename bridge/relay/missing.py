@@ -34,6 +34,4 @@ async def _find(kit: Kit, lanes: Sequence[Lane], place: Place) -> None:
                 lane.add(incoming)
     finally:
         for lane in lanes:
-            lane.missing -= 1
-            lane.changed.set()
-            lane.wake()
+            lane.searched()

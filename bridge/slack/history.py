@@ -60,16 +60,22 @@ class SlackHistory:
             for incoming in self._taken(channel, sorted(posts, key=_order)):
                 yield incoming
             return
-        try:
-            async for incoming in self._replies(channel, conversation.thread_ts, since):
-                yield incoming
-        except Gone:
-            return
+        async for incoming in self._replies(channel, conversation.thread_ts, since):
+            yield incoming
 
     async def _replies(self, channel: str, root: str, since: str) -> AsyncIterator[Incoming]:
-        posts = await self._api.pages(
-            "conversations.replies", "messages", channel=channel, ts=root, oldest=since, limit=_PAGE
-        )
+        """Nothing where the thread is gone, be it since its channel was read."""
+        try:
+            posts = await self._api.pages(
+                "conversations.replies",
+                "messages",
+                channel=channel,
+                ts=root,
+                oldest=since,
+                limit=_PAGE,
+            )
+        except Gone:
+            return
         for incoming in self._taken(channel, sorted(posts, key=_order)):
             if ts_key(incoming.ts) > ts_key(since):
                 yield incoming

@@ -147,6 +147,9 @@ class RedisStore:
         self._prefix = prefix
         self._vacancies = f"{prefix}:vacancies"
         self._lease_ms = round(lease_seconds * 1000)
+        self._quiet_seconds = lease_seconds / 3
+        """After that a subscription is asked whether it lives, and after that made anew: what it told
+        later might be older than a lapse of our lease."""
         self._seen_ms = round(seen_seconds * 1000)
         self._retention_ms = round(retention_seconds * 1000)
         self._tombstone_ms = self._retention_ms + round(_TOMBSTONE_SECONDS * 1000)
@@ -166,6 +169,7 @@ class RedisStore:
         self._vacate = self._script("vacate")
         self._retake = self._script("retake", lambda: self._found)
         self._load = self._script("load")
+        self._members = self._script("members")
         self._release = self._script("release")
         self._caught_up = self._script("caught_up")
 
@@ -263,11 +267,10 @@ class RedisStore:
 
     async def load_place(self, place: Place) -> Sequence[Kept]:
         """See `ports.Store`. What cannot be read is reported and left out."""
-        names = await self._members(self._key("active", place), self._key("pending", place))
+        names = await self._members("active", str(place), "pending", str(place))
         ids = sorted((ConversationId.parse(name.decode()) for name in names), key=str)
         kept = []
-        # Once even for none: that there is nothing, too, is to be said by the Redis that we know.
-        for start in range(0, max(len(ids), 1), _LOAD_BATCH):
+        for start in range(0, len(ids), _LOAD_BATCH):
             batch = ids[start : start + _LOAD_BATCH]
             for found in await self._fetch(place, batch):
                 try:
@@ -275,11 +278,6 @@ class RedisStore:
                 except Unreadable as error:
                     self._report(str(found.id), error)
         return kept
-
-    async def _members(self, *keys: str) -> set[bytes]:
-        with translated():
-            # redis-py types the answer for clients that decode, too.
-            return cast("set[bytes]", await self._client.sunion(list(keys)))
 
     async def _fetch(self, place: Place, ids: Sequence[ConversationId]) -> list[_Found]:
         """State, lane and tombstone of each (all of one place), in one round trip and as of one
@@ -370,7 +368,7 @@ class RedisStore:
 
     async def owned(self) -> Sequence[Place]:
         """See `ports.Store`."""
-        return _places(await self._members(self._key("owned", self._incarnation)))
+        return _places(await self._members("owned", self._incarnation))
 
     async def caught_up(self, ended: float) -> None:
         """See `ports.Store`. Repeating it is harmless."""
@@ -428,10 +426,16 @@ class RedisStore:
         async with self._client.pubsub() as channel:
             with translated():
                 await channel.subscribe(self._vacancies, self._key("owner", self._incarnation))
+            asked = False
             while True:
                 with translated():
-                    message = await channel.get_message(timeout=None)
-                if message is not None:
+                    message = await channel.get_message(timeout=self._quiet_seconds)
+                    if message is None and asked:
+                        raise redis.TimeoutError
+                    if message is None:
+                        await channel.ping()
+                asked = message is None
+                if message is not None and message["type"] != "pong":
                     yield message
 
     async def concerns(self) -> Sequence[str]:

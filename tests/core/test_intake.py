@@ -59,3 +59,11 @@ def test_whoever_did_not_live_then_missed_nothing() -> None:
     assert not after(replace(opened(), id=id_), GAP).unread
     assert not after(Conversation(opened().id), GAP).unread
     assert not after(opened(), replace(GAP, since="")).unread
+
+
+def test_a_conversation_that_waited_to_begin_is_read_from_what_waits() -> None:
+    waited = replace(GAP, waits="1700000450.000000")
+    assert after(Conversation(opened().id), waited).unread == waited.waits
+    ended = replace(opened(), phase=Phase.ENDED, owed=(), last_ts="1700000100.000000")
+    assert after(ended, waited).unread == waited.waits
+    assert after(replace(opened(), last_ts=""), waited).unread == GAP.since

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.core.model import ConversationId
+from bridge.core.errors import Temporary
+from bridge.core.model import ConversationId, Place, Workspace
 from tests.relay.lifeline import Lifeline
 from tests.relay.virtual import until
 from tests.relay.world import World
@@ -48,3 +49,22 @@ async def test_a_reader_that_dies_leaves_the_reading_to_the_next(world: World) -
     await reader.kill()
     await world.replica()
     await until(lambda: world.connect.hears("anybody 0?"))
+
+
+async def test_what_was_written_behind_a_message_that_waited_is_read(world: World) -> None:
+    """A direct message was taken in, and nobody could look yet at who wrote it: its conversation had
+    not begun when everybody died."""
+    first = await world.replica()
+    world.customer.supported = False
+    world.customer.faults.always("identify", Temporary("users.info", "x"))
+    id_ = ConversationId(Place(Workspace("T1"), "D1"), "")
+    await world.deliver(world.customer.replies(id_, "hello"))
+    await world.clock.sleep(5.0)
+    await first.kill()
+    await world.clock.sleep(300.0)
+    world.customer.replies(id_, "anybody?")
+    await world.clock.sleep(600.0)
+    world.customer.faults.heal("identify")
+    await world.replica()
+    await until(lambda: world.connect.hears("anybody?"))
+    assert world.connect.heard() == ["hello", "anybody?"]

@@ -8,7 +8,8 @@ import pytest
 
 from bridge.core.errors import Busy, Temporary, Uncertain
 from bridge.core.model import ConversationId, NoticeKind, Phase
-from tests.relay.lifeline import Lifeline
+from bridge.store.pipe import Argument
+from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import A_PAGE, LONG
 from tests.relay.virtual import until
 from tests.relay.world import LEASE, Replica, World
@@ -214,6 +215,32 @@ async def test_what_was_lost_may_be_older_than_what_was_settled(world: World) ->
     await both_write(world, id_, 0)
     put_back(world, before)
     await until(lambda: world.connect.hears("lost"))
+
+
+async def test_nothing_is_let_go_of_where_redis_is_replaced_after_a_lapse(world: World) -> None:
+    """Right between the renewal and the question which places are ours: a Redis that knows of none
+    must not be believed, for only the lane knows what waits in it."""
+    empty = keep(world)
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    replica.lifeline.redis = Redis.AWAY
+    await world.clock.sleep(2 * LEASE)
+    world.connect.forget_tokens()
+    renew = replica.redis._renew
+
+    async def replaced(*arguments: Argument) -> list[bytes]:
+        answer: list[bytes] = await renew(*arguments)
+        if arguments[6] == 1:
+            replica.redis._renew = renew
+            put_back(world, empty)
+        return answer
+
+    replica.redis._renew = replaced  # type: ignore[assignment]  # called the same
+    chat = replica.lane(id_).chat
+    replica.lifeline.redis = Redis.UP
+    await world.clock.sleep(2.0)
+    await once(world, id_, 0)
+    assert replica.lane(id_).chat is chat
 
 
 # --- who comes after it --------------------------------------------------------------------------

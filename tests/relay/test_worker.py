@@ -9,8 +9,9 @@ import structlog
 
 from bridge import metrics
 from bridge.core.errors import NotOwner, StoreAway, Temporary
-from bridge.core.model import ConversationId, NoticeKind, Phase
+from bridge.core.model import ConversationId, NoticeKind, Phase, Policy, Reopen
 from bridge.core.ports import Renewal
+from bridge.store.pipe import Argument
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
 from tests.relay.virtual import until
@@ -189,6 +190,32 @@ async def test_an_idle_lane_is_forgotten_and_comes_back_as_it_was(world: World) 
     assert [held.text for held in replica.has(id_).held] == ["more"]
 
 
+async def test_a_lane_is_not_forgotten_while_it_is_read_what_it_was_not_told(
+    world: World,
+) -> None:
+    """Another one would be made beside it, and both would work what was found."""
+    owner = await world.replica(Policy(reopen=Reopen.ALWAYS))
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    owner.lifeline.seconds["store.load_place"] = 5.0
+    owner.worker._take_place(world.customer.opens("x", channel="C2").conversation.place)
+    world.connect.ends()
+    await until(lambda: owner.lane(id_).idle, seconds=3.0)
+    await other.worker.accept(world.customer.replies(id_, "more"))
+    owner.lifeline.seconds["store.load"] = 6.0
+    await owner.worker._try_to_renew()
+    await until(lambda: world.connect.hears("more"))
+    await world.clock.sleep(20.0)
+    world.connect.says("yes?")
+    await until(lambda: world.customer.reads(id_, "yes?"))
+    await world.clock.sleep(60.0)
+    assert world.customer.words(id_) == ["yes?"]
+    assert [len(contact.chats) for contact in world.connect.contacts] == [0, 1]
+    world.connect.ends()
+    await until(lambda: id_ not in owner.worker.lanes)
+
+
 async def test_redis_away_delays_and_doubles_nothing(world: World) -> None:
     """Every write is tried until Redis is there again; some took effect, some did not."""
     replica = await world.replica()
@@ -353,6 +380,27 @@ async def test_survivors_share_what_a_dead_replica_leaves(world: World) -> None:
     await first.kill()
     await until(lambda: sum(len(heir.worker.lanes) for heir in heirs) == 6)
     assert [len(heir.worker.lanes) for heir in heirs] == [3, 3]
+
+
+async def test_a_claim_whose_answer_is_lost_is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is vacant then and nothing waits there, so no renewal tells of it: nobody would
+    listen to its chat."""
+    first = await world.replica()
+    id_ = await world.opened("hello")
+    second = await world.replica()
+    claim = second.redis._claim
+
+    async def lost(*arguments: Argument) -> list[bytes]:
+        await claim(*arguments)
+        monkeypatch.undo()
+        raise StoreAway("the answer was lost")
+
+    monkeypatch.setattr(second.redis, "_claim", lost)
+    await first.kill()
+    world.connect.says("are you there?")
+    await until(lambda: world.customer.reads(id_, "are you there?"), seconds=2 * LEASE)
 
 
 async def test_places_that_nobody_takes_are_an_alarm(world: World) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
+from bridge.core.errors import Gone
 from bridge.core.events import Incoming, Wrote
 from bridge.core.model import ConversationId, Place
 from bridge.sandbox.slack.server import SlackSandbox
 from bridge.slack.history import SlackHistory
+from bridge.slack.model import Json
 from tests.slack.support import ANA, GENERAL, HELP, Kit, wired
 
 START = "0"
@@ -28,6 +31,25 @@ async def test_roots_and_replies_of_support_channels_in_the_order_of_each_thread
     await kit.people.say("second root")
     await kit.people.say("elsewhere", GENERAL)
     assert await words(history(kit).channels(START)) == ["first root", "a reply", "second root"]
+
+
+async def test_a_thread_that_is_deleted_meanwhile_costs_no_other(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a page a minute, which is what Slack allows to some apps, there is time for that."""
+    first = await kit.people.say("first root")
+    await kit.people.say("gone", thread_ts=first["ts"])
+    second = await kit.people.say("second root")
+    await kit.people.say("a reply", thread_ts=second["ts"])
+    pages = kit.api.pages
+
+    async def deleted(method: str, key: str, **arguments: Any) -> Sequence[Json]:
+        if arguments.get("ts") == first["ts"]:
+            raise Gone(method, "thread_not_found")
+        return await pages(method, key, **arguments)
+
+    monkeypatch.setattr(kit.api, "pages", deleted)
+    assert await words(history(kit).channels(START)) == ["first root", "second root", "a reply"]
 
 
 async def test_only_what_came_after(kit: Kit) -> None:

@@ -205,6 +205,21 @@ async def test_it_hangs(server: Server, *, connected: bool) -> None:
         assert await echo(pipe, "a", "b") == ["a", "b"]
 
 
+async def test_what_it_had_not_taken_when_it_was_given_up_on_never_arrives(server: Server) -> None:
+    """Nor behind what was written since: an old state would replace a new one."""
+    async with piped(server.url, 0.3) as pipe:
+        await pipe.execute("PING")
+        server.hang()
+        # More than the kernel takes.
+        tasks = await in_the_air(pipe, ("SET", "k", "old" * 3_000_000))
+        assert await complaints(tasks) == {"Redis does not answer in time"}
+        server.go_on()
+        await works_again(pipe)
+        await pipe.execute("SET", "k", "new")
+        await asyncio.sleep(0.5)
+        assert await pipe.execute("GETRANGE", "k", "0", "2") == b"new"
+
+
 async def test_it_pauses_writes(server: Server) -> None:
     async with piped(server.url, 0.3) as pipe:
         await pipe.execute("PING")

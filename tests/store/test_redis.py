@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 
 from bridge.core.errors import StoreAway
 from bridge.core.model import Contact, Conversation, Phase
-from bridge.core.ports import Accepted, Arrival, Intake
+from bridge.core.ports import Accepted, Arrival, Intake, Signal
 from bridge.store.crypto import Box
 from bridge.store.errors import describe
 from bridge.store.redis import RedisStore, connect
@@ -201,6 +201,39 @@ async def test_arrivals_come_again_after_the_connection_broke(
     await two.accept(wrote(thread(), 2))
     async with asyncio.timeout(5):
         assert await arrival == Arrival(wrote(thread(), 2), 2)
+
+
+async def test_a_subscription_that_went_silent_is_made_anew(tmp_path: Path) -> None:
+    """Something between us and Redis forgot the connection: nobody closes it, nothing comes."""
+    pumps: list[asyncio.Task[None]] = []
+    ends: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(redis_socket)
+        ends.extend((writer, back))
+        pumps.extend(asyncio.create_task(pump(*way)) for way in ((reader, back), (there, writer)))
+
+    between = tmp_path / "s"
+    client = connect(unix_socket=between)
+    store = RedisStore(client, box=Box(KEY), incarnation="one", lease_seconds=0.6)
+    async with real_redis() as redis_socket, asyncio.timeout(10):
+        server = await asyncio.start_unix_server(forward, between)
+        arrivals = store.arrivals()
+        assert await anext(arrivals) is Signal.LISTENING
+        for one in pumps:
+            one.cancel()
+        assert await anext(arrivals) is Signal.LISTENING
+        with pytest.raises(TimeoutError):  # a quiet one that answers is kept
+            await asyncio.wait_for(anext(arrivals), 1.0)
+        await store.close()
+        server.close()
+        for end in ends:
+            end.close()
+            await end.wait_closed()
 
 
 async def test_what_cannot_be_read_on_the_channel_is_skipped(backend: Backend) -> None:
