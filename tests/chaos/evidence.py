@@ -123,7 +123,8 @@ def _items(world: World, calls: Sequence[Call]) -> Iterator[Shown]:
                     words, at = read(item.content), item.at_ms / 1000
                     out = min((first.get(word, at) for word in words), default=at)
                     unheard = _unheard(chat, item, _told(item, sockets.get(chat.id, [])))
-                    yield Shown(number, CUSTOMER, at, min(out, at), words, unheard=unheard)
+                    out = min(out, at)
+                    yield Shown(number, CUSTOMER, at, out, words, unheard=unheard, chat=chat.id)
 
 
 def _first(calls: Iterator[tuple[float, tuple[Word, ...]]]) -> Mapping[Word, float]:

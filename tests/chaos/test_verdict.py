@@ -84,14 +84,25 @@ def test_doubled_inside_the_window_is_apart() -> None:
 
 
 def test_what_was_in_the_air_when_its_chat_ended_is_apart_if_it_went_again() -> None:
-    [before] = shown(text(0))
-    [again] = shown(text(0))
+    [one] = shown(text(0))
+    before, again, third = (replace(one, chat=name) for name in "abc")
     unheard = replace(before, unheard=True)
     verdict = judge([said(0)], [unheard, again])
     assert (kinds(verdict), verdict.apart) == ([], {"sent again": 1})
     assert kinds(judge([said(0)], [before, again])) == ["doubled"]
-    assert kinds(judge([said(0)], [before, unheard])) == ["doubled"]
-    assert kinds(judge([said(0)], [unheard, before, again])) == ["doubled"]
+    assert kinds(judge([said(0)], [before, replace(again, unheard=True)])) == ["doubled"]
+    assert kinds(judge([said(0)], [unheard, again, third])) == ["doubled"]
+    assert kinds(judge([said(0)], [unheard, replace(unheard, at=T + 11.0)])) == ["doubled"]
+
+
+def test_a_long_message_goes_again_where_its_last_part_was_in_the_air() -> None:
+    whole = text(0, words=6)
+    first, last = (replace(one, chat="a") for one in shown(whole[:39], whole[39:]))
+    again = [replace(one, chat="b") for one in shown(whole)]
+    verdict = judge([said(0, words=6)], [first, replace(last, unheard=True), *again])
+    assert (kinds(verdict), verdict.apart) == ([], {"sent again": 1})
+    assert judge([said(0, words=6)], [first, *again]).apart == {"sent again": 1}
+    assert kinds(judge([said(0, words=6)], [first, last, *again])) == ["doubled"]
 
 
 def test_of_two_doubled_only_what_was_carried_late_is_apart() -> None:

@@ -33,10 +33,10 @@ ended       an agent's message that is not in the thread, said in a chat that en
             chat was over before we were back.
 refused     a customer's message that stands nowhere, and that is flagged in Slack as not delivered: its
             author knows (promise 3). Too many messages waited for a chat to open again.
-sent again  the further copy of a customer's message, in the chat that continues one in which the
-            earlier copy stands: that chat ended while the message was in the air, and until then no
-            open socket was told of the copy for as long as `HEARD` seconds and no GetTranscript
-            showed it. Whether it had arrived could not be known.
+sent again  the further copy of a customer's message, in the chat after one that ended while the
+            message was in the air: until then no open socket was told of all of the earlier copy for
+            as long as `HEARD` seconds, and no GetTranscript showed all of it. Whether it had arrived,
+            or the last part of a long one, could not be known.
 in window   the further copy of an agent's message that was posted twice because the call that made
             the earlier copy was carried out by Slack later than a post is waited and looked for
             (request time-out and two looks): the window that docs/reliability.md names. A time in
@@ -97,6 +97,8 @@ class Shown:
     """Seconds from when the call that made it can have left until it stood there."""
     unheard: bool = False
     """Its chat ended before we could know that it stands there."""
+    chat: str = ""
+    """Of a customer's item: the chat in which it stands."""
     left: float = FOREVER
     """When that call can have left at the earliest, if that is before `out`: see `evidence`."""
 
@@ -198,14 +200,24 @@ def _once(message: Said, places: Sequence[_Place], window: float, verdict: Verdi
         earlier.where.carried > window for each in by_index.values() for earlier in each[:-1]
     ):
         verdict.apart["in window"] += 1
-    elif again and all(
-        earlier.where.unheard for each in by_index.values() for earlier in each[:-1]
-    ):
+    elif again and _ended_in_the_air(message, places):
         verdict.apart["sent again"] += 1
     elif again:
         copies = sorted({(p.where.at, p.where.out) for each in by_index.values() for p in each})
         verdict.failures.append(_failure("doubled", message, again[0].where.at, f"{copies}"))
     return [by_index[n][0] for n in sorted(by_index)]
+
+
+def _ended_in_the_air(message: Said, places: Sequence[_Place]) -> bool:
+    """Whether each copy stands in a chat of its own, and no chat but the last was known to have it
+    whole."""
+    chats: dict[str, list[_Place]] = {}
+    for place in places:
+        chats.setdefault(place.where.chat, []).append(place)
+    *earlier, _ = chats.values()
+    once = all(len({p.index for p in copy}) == len(copy) for copy in chats.values())
+    heard = ({p.index for p in copy if not p.where.unheard} for copy in earlier)
+    return once and all(len(known) < message.words for known in heard)
 
 
 def _order(messages: Sequence[Said], places: Mapping[int, list[_Place]], verdict: Verdict) -> None:
