@@ -22,17 +22,17 @@ from tests.chaos.world import World
 _SHOWN_LATE = 0.05
 """An item whose transcript entry was held back longer than this is late in the transcript."""
 
-_WAKING = 1.0
-"""Seconds that a replica takes, after it stood still, to ask what it was about to ask."""
+_WAKING = 2.0
+"""Seconds that a replica takes, after it stood still, to let go of what is another's by now."""
 
 
 def said(world: World, wrote: Sequence[Wrote]) -> list[Said]:
     """Every message that was written, with what is known of when it reached the bridge."""
-    taken, sockets, wakings = _taken(world), _sockets(world), _wakings(world)
+    taken, sockets, freezes = _taken(world), _sockets(world), _freezes(world)
     return [
         _customers(world, one, taken)
         if one.line.side == CUSTOMER
-        else _agents(one, sockets, wakings)
+        else _agents(one, sockets, freezes)
         for one in wrote
     ]
 
@@ -148,7 +148,7 @@ def _sockets(world: World) -> Mapping[str, list[Socket]]:
     return found
 
 
-def _agents(one: Wrote, sockets: Mapping[str, list[Socket]], wakings: Sequence[float]) -> Said:
+def _agents(one: Wrote, sockets: Mapping[str, list[Socket]], freezes: Sequence[Stall]) -> Said:
     line, chat = one.line, one.chat
     item = chat.find(one.id) if chat else None
     if chat is None or item is None:
@@ -158,9 +158,10 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]], wakings: Sequence[f
     late = item.readable_at + offset - at > _SHOWN_LATE
     told = _told(item, sockets.get(chat.id, []))
     spans = [(begin + offset, end + offset) for begin, end in told]
+    spans = [span for span in spans if not _to_a_frozen_replica(span, freezes)]
     if not late:
         spans = [(at, FOREVER)]
-    elif reads := [at for at in item.reads if not _by_a_waking_replica(at + offset, wakings)]:
+    elif reads := [at for at in item.reads if not _by_a_waking_replica(at + offset, freezes)]:
         spans.append((reads[0] + offset, FOREVER))
     return Said(
         line.talk,
@@ -173,14 +174,30 @@ def _agents(one: Wrote, sockets: Mapping[str, list[Socket]], wakings: Sequence[f
     )
 
 
-def _wakings(world: World) -> Sequence[float]:
-    return [at for at, what in world.timeline.entries if what == "SIGSTOP is over"]
+def _freezes(world: World) -> Sequence[Stall]:
+    """When replicas stood still, each for longer than its lease."""
+    found: list[Stall] = []
+    for at, what in world.timeline.entries:
+        if what.startswith("SIGSTOP {"):
+            found.append(Stall(at, FOREVER))
+        elif what == "SIGSTOP is over":
+            found[-1] = Stall(found[-1].begin, at)
+    return found
 
 
-def _by_a_waking_replica(at: float, wakings: Sequence[float]) -> bool:
-    """Whether a transcript may have been read by a replica that stood still for longer than its lease:
-    it asks what it was about to ask, while its places are another's, who does not hear of it."""
-    return any(waking <= at <= waking + _WAKING for waking in wakings)
+def _by_a_waking_replica(at: float, freezes: Sequence[Stall]) -> bool:
+    """Whether a transcript may have been read by a replica that stood still: it asks what it was about
+    to ask, while its places are another's, who does not hear of it."""
+    return any(freeze.end <= at <= freeze.end + _WAKING for freeze in freezes)
+
+
+def _to_a_frozen_replica(span: tuple[float, float], freezes: Sequence[Stall]) -> bool:
+    """Whether the socket that was told of an item then may have been one's that stood still: it is
+    closed when its owner finds out."""
+    begin, end = span
+    return any(
+        freeze.begin <= begin <= freeze.end and end <= freeze.end + _WAKING for freeze in freezes
+    )
 
 
 def _told(item: Item, sockets: Sequence[Socket]) -> list[tuple[float, float]]:

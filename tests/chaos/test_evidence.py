@@ -188,12 +188,30 @@ async def test_what_a_replica_reads_when_it_wakes_up_is_known_to_nobody(world: W
     item = chat.find(answered.id)
     assert item is not None
     item.readable_at += 2.0
+    world.timeline.note("SIGSTOP {'replica': 0}")
     world.timeline.note("SIGSTOP is over")
     item.reads = [time.monotonic() + 0.5]
-    assert not evidence.said(world, [answered])[0].reached(time.time() + 5.0)
-    item.reads.append(time.monotonic() + 1.5)
-    assert not evidence.said(world, [answered])[0].reached(time.time() + 1.4)
-    assert evidence.said(world, [answered])[0].reached(time.time() + 1.6)
+    assert not evidence.said(world, [answered])[0].reached(time.time() + 9.0)
+    item.reads.append(time.monotonic() + 3.5)
+    assert not evidence.said(world, [answered])[0].reached(time.time() + 3.4)
+    assert evidence.said(world, [answered])[0].reached(time.time() + 3.6)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "frozen"),
+    [
+        (4.0, 12.0, False),
+        (5.0, 9.0, True),
+        (8.0, 11.9, True),
+        (8.0, 12.1, False),
+        (10.1, 11.0, False),
+    ],
+)
+def test_what_a_frozen_replica_was_told_is_known_to_nobody(
+    begin: float, end: float, frozen: bool
+) -> None:
+    freezes = [Stall(1.0, 2.0), Stall(5.0, 10.0)]
+    assert evidence._to_a_frozen_replica((begin, end), freezes) is frozen
 
 
 @pytest.mark.parametrize(

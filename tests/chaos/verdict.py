@@ -19,8 +19,8 @@ A *had reached us* at a moment if one of its `spans` holds then. What a span is:
   that the sandbox dealt with when it had stood still: then the time before that counts.
 - towards the customer: Connect's transcript is the durable log of this direction, so from the moment
   A was said. Only where the transcript showed A late: from its first appearance in a transcript
-  read, and while a socket is open on which its frame was put. What a replica reads within a second
-  after it stood still for longer than its lease does not count: nobody hears of it.
+  read, and while a socket is open on which its frame was put. What a replica is told while it stands
+  still for longer than its lease, or reads when it wakes up, does not count: nobody hears of it.
 
 What stands late for another reason (A had not reached us) is `late`: delivered, as promised, last.
 
