@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import gc
 import signal
 import sys
@@ -16,6 +18,8 @@ from bridge import __version__, logs
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
+
+_M_MMAP_THRESHOLD = -3
 
 Main = Callable[[asyncio.Event], Awaitable[int]]
 
@@ -80,6 +84,7 @@ def _run(_arguments: argparse.Namespace) -> int:
     from bridge.app import CannotStart, serve  # noqa: PLC0415
 
     _collect_less()
+    _map_large_blocks()
 
     async def service(stop: asyncio.Event) -> int:
         try:
@@ -98,6 +103,14 @@ def _collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def _map_large_blocks() -> None:
+    """Each TLS connection has a buffer of 256 kB (uvloop), of which a chat's socket fills a page or
+    two. What glibc maps by itself takes no more memory than is used; but once such a block was freed
+    it takes all further ones from its heap, which was used before (mallopt, M_MMAP_THRESHOLD)."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 def _parked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
