@@ -5,6 +5,7 @@ Monotonic times of the stand-ins are turned into Unix seconds.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -226,10 +227,17 @@ def _posts(world: World, stalls: Sequence[Stall]) -> Iterator[Shown]:
         for message in list(room.messages.values()):
             if message.body.get("bot_id") not in bots or (message.thread_ts or "") != thread:
                 continue
-            words, at = read(str(message.body["text"])), float(message.ts)
-            out = min((first.get(word, at) for word in words), default=at)
+            at = float(message.ts)
             carried = at - could_have_left(arrived.get((room.id, message.ts), at), stalls)
-            yield Shown(number, AGENT, at, min(out, at), words, carried)
+            # A post may carry several messages, of which one was tried alone before.
+            for _, several in itertools.groupby(read(str(message.body["text"])), _message):
+                words = tuple(several)
+                out = min(first.get(word, at) for word in words)
+                yield Shown(number, AGENT, at, min(out, at), words, carried)
+
+
+def _message(word: Word) -> tuple[int, str, int]:
+    return word[:3]
 
 
 # --- conversations and contacts ----------------------------------------------------------------------

@@ -122,6 +122,18 @@ async def test_a_post_is_carried_from_when_it_can_have_left(
     assert shown.carried == pytest.approx(seconds)
 
 
+async def test_of_a_post_with_two_messages_each_goes_out_when_it_was_tried(world: World) -> None:
+    ask(world)
+    later = replace(ANSWER, number=1)
+    post(world, f"{text(ANSWER)}\n\n{text(later)}", world.threads[0])
+    [posted] = [float(ts) for ts in world.rooms[0].messages if ts != world.threads[0]]
+    params = {"channel": world.rooms[0].id, "text": text(ANSWER)}
+    alone = {"method": "chat.postMessage", "at": posted - 2.0, "params": params}
+    world.pair.slack.api.requests.append(alone)
+    shown = evidence.shown(world, Notes())
+    assert [(one.words[0].message, one.out) for one in shown] == [(0, posted - 2.0), (1, posted)]
+
+
 async def test_a_post_in_no_thread_that_began_is_astray(world: World) -> None:
     ask(world)
     post(world, text(ANSWER), "")
