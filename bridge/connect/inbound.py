@@ -54,6 +54,8 @@ class Inbound:
         self._listener = listener
         self._on_ended = on_ended
         self._window = settings.reorder_window_ms / 1000
+        self._echo: Item | None = None
+        """Our newest message that a socket told of."""
         self._fill: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
@@ -61,10 +63,14 @@ class Inbound:
         self._stopped = False
 
     async def catch_up(self) -> Sequence[Item]:
-        """Read the transcript from the look-back on; new items are told, all are returned."""
+        """Read the transcript from the look-back on; new items are told, all are returned, and our
+        newest one also where the transcript does not show it yet."""
         items = await self._read(Urgency.WAITING)
         self._take(items)
-        return items
+        echo = self._echo
+        if echo is None or any(item.id == echo.id for item in items):
+            return items
+        return sorted([*items, echo], key=lambda item: (item.time, item.id))
 
     def subscribed(self, gap: bool) -> None:
         """Every frame is heard from here on: read what came before."""
@@ -88,6 +94,8 @@ class Inbound:
         item = item_of(raw, self._credentials.participant_id)
         if item is None:
             return
+        if item.own and item.kind is ItemKind.MESSAGE:
+            self._echo = item
         wait = self._window
         if _ends(item):
             self._ending = True

@@ -160,8 +160,9 @@ class Chat(Protocol):
         ...
 
     async def catch_up(self) -> Sequence[Item]:
-        """Read the transcript from the look-back on. New items go to the listener as usual;
-        all that was read is returned, oldest first."""
+        """Read the transcript from the look-back on. New items go to the listener as usual; all that
+        was read is returned, oldest first, and our newest message also where only a socket told of it
+        so far."""
         ...
 
     def typing(self) -> None:

@@ -75,6 +75,10 @@ def frame(number: int) -> dict[str, Any]:
 BEGIN = 1772618400.0  # frame(0)
 
 
+def echo(number: int) -> dict[str, Any]:
+    return frame(number) | {"ParticipantRole": "CUSTOMER", "ParticipantId": "p-1"}
+
+
 def inbound(service: Service, clock: FakeClock, listener: Listener, *seen: int) -> Inbound:
     known = [Seen(f"i{number}", BEGIN + number) for number in seen]
     return Inbound(SETTINGS, clock, service, seen=known, listener=listener, on_ended=lambda: None)
@@ -171,6 +175,21 @@ async def test_reading_goes_on_until_the_lookback_and_no_further() -> None:
     assert listener.ids == ["i101", "i102"]
     tokens = [body.get("NextToken") for _, body in service.calls]
     assert tokens == [None, "t1", "t2"]
+    await part.close()
+
+
+async def test_our_newest_message_is_read_also_where_only_a_socket_told_of_it() -> None:
+    clock, service, listener = FakeClock(), Service(), Listener()
+    part = inbound(service, clock, listener)
+    part.subscribed(gap=True)
+    await settle()
+    part.heard(echo(2))
+    service.answers["GetTranscript"] = [
+        {"Transcript": [frame(3), frame(1)]},
+        {"Transcript": [frame(3), echo(2), frame(1)]},
+    ]
+    assert [item.text for item in await part.catch_up()] == ["1", "2", "3"]
+    assert [item.text for item in await part.catch_up()] == ["1", "2", "3"]
     await part.close()
 
 
