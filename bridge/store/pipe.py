@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import redis.asyncio as redis
@@ -30,10 +30,12 @@ _MOVED: Final = {"READONLY", "MASTERDOWN", "NOREPLICAS"}
 
 class Pipe:
     """`client` says where Redis is and how long it may be silent (`socket_timeout`). Connects at the
-    first command and again at the first one after the connection was lost."""
+    first command and again at the first one after the connection was lost. `moved` is called when an
+    old primary answers."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, moved: Callable[[], None] = lambda: None) -> None:
         self._pool = client.connection_pool
+        self._moved = moved
         self._line: _Line | None = None
         self._next = 0.0
         """When the next connection may be made, in the loop's time."""
@@ -44,7 +46,7 @@ class Pipe:
         if self._line is None or self._line.down:
             now = asyncio.get_running_loop().time()
             last = self._line.server_end if self._line else ()
-            self._line = _Line(self._pool, max(self._next - now, 0.0), last)
+            self._line = _Line(self._pool, max(self._next - now, 0.0), last, self._moved)
             self._next = max(self._next, now) + _RECONNECT_SECONDS
         return await self._line.ask(pack_command(words))  # type: ignore[arg-type]  # their tuple is of one
 
@@ -58,11 +60,17 @@ class _Line:
     """The life of one connection. Who asks before it stands waits for that, too. It ends with the
     first failure: nobody could tell which answer belongs to which command after that."""
 
-    def __init__(self, pool: redis.ConnectionPool, delay: float, last: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        pool: redis.ConnectionPool,
+        delay: float,
+        last: tuple[str, ...],
+        moved: Callable[[], None],
+    ) -> None:
         self.down = False
         self.server_end = last
         """What Redis calls the last connection that came to stand, as a filter of CLIENT KILL."""
-        self._pool = pool
+        self._moved = moved
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]  # theirs
         self._timeout = self._connection.socket_timeout or _TIMEOUT_SECONDS
         # One timer watches over everything: redis-py's would be one for each read and write.
@@ -111,8 +119,7 @@ class _Line:
             await self._read()
         except (redis.RedisError, OSError) as error:
             if describe(error).code in _MOVED:
-                with suppress(redis.RedisError, OSError):
-                    await self._pool.disconnect()
+                self._moved()
             self._end(error)
         finally:
             self._end(redis.ConnectionError())

@@ -29,13 +29,11 @@ is told what is true by then (`accept` a repeat, `claim` every place that is our
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import quote
 
 import redis.asyncio as redis
@@ -45,7 +43,7 @@ from redis.backoff import NoBackoff
 from bridge import metrics
 from bridge.core.contacts import tombstone
 from bridge.core.decision import ts_key
-from bridge.core.errors import NotOwner, StoreAway
+from bridge.core.errors import NotOwner
 from bridge.core.events import Incoming
 from bridge.core.model import Conversation, ConversationId, Mark, Place
 from bridge.core.parked import Parked
@@ -56,13 +54,12 @@ from bridge.store.crypto import Box
 from bridge.store.errors import Unreadable, translated
 from bridge.store.pipe import Argument, Pipe
 from bridge.store.script import Script
+from bridge.store.subscription import Message, Subscription
 
 SEEN_SECONDS: Final = 26 * 3600.0
 _RETENTION_SECONDS: Final = 30 * 24 * 3600.0
 _TOMBSTONE_SECONDS: Final = 400 * 24 * 3600.0
 _PLACES: Final = 10_000
-_RECONNECT_SECONDS: Final = 0.2
-"""What is published meanwhile is missed."""
 _PENDING_TOLD: Final = 100
 _PENDING_LOOKED_AT: Final = 1000
 _CLAIM_LOOKED_AT: Final = 500
@@ -141,15 +138,18 @@ class RedisStore:
         unreadable: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client = client
-        self._pipe = Pipe(client)
         self._box = box
         self._incarnation = incarnation
         self._prefix = prefix
         self._vacancies = f"{prefix}:vacancies"
+        self._subscription = Subscription(
+            client,
+            self._vacancies,
+            self._key("owner", incarnation),
+            quiet_seconds=lease_seconds / 3,
+        )
+        self._pipe = Pipe(client, self._subscription.renew)
         self._lease_ms = round(lease_seconds * 1000)
-        self._quiet_seconds = lease_seconds / 3
-        """After that a subscription is asked whether it lives, and after that made anew: what it told
-        later might be older than a lapse of our lease."""
         self._seen_ms = round(seen_seconds * 1000)
         self._retention_ms = round(retention_seconds * 1000)
         self._tombstone_ms = self._retention_ms + round(_TOMBSTONE_SECONDS * 1000)
@@ -396,21 +396,11 @@ class RedisStore:
     async def arrivals(self) -> AsyncIterator[Arrival | Signal]:
         """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
         comes by way of `renew`."""
-        told = False
-        while True:
-            try:
-                async with aclosing(self._subscription()) as messages:
-                    async for message in messages:
-                        told = False
-                        if (heard := self._heard(message)) is not None:
-                            yield heard
-            except StoreAway as error:
-                if not told:
-                    log.warning("store.arrivals_interrupted", extra={"reason": str(error)})
-                told = True
-                await asyncio.sleep(_RECONNECT_SECONDS)
+        async for message in self._subscription.messages():
+            if (heard := self._heard(message)) is not None:
+                yield heard
 
-    def _heard(self, message: Mapping[str, Any]) -> Arrival | Signal | None:
+    def _heard(self, message: Message) -> Arrival | Signal | None:
         vacancies = message["channel"].decode() == self._vacancies
         if message["type"] == "subscribe":
             return None if vacancies else Signal.LISTENING
@@ -421,22 +411,6 @@ class RedisStore:
         for incoming in self._readable([record], whose.decode(errors="replace")):
             return Arrival(incoming, int(count))
         return None
-
-    async def _subscription(self) -> AsyncGenerator[Mapping[str, Any]]:
-        async with self._client.pubsub() as channel:
-            with translated():
-                await channel.subscribe(self._vacancies, self._key("owner", self._incarnation))
-            asked = False
-            while True:
-                with translated():
-                    message = await channel.get_message(timeout=self._quiet_seconds)
-                    if message is None and asked:
-                        raise redis.TimeoutError
-                    if message is None:
-                        await channel.ping()
-                asked = message is None
-                if message is not None and message["type"] != "pong":
-                    yield message
 
     async def concerns(self) -> Sequence[str]:
         """What about this Redis endangers what is stored, in words. After `renew`."""

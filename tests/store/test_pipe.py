@@ -302,9 +302,9 @@ async def test_tries_to_connect_keep_a_distance(
     delays = []
     line = pipe_module._Line
 
-    def noted(pool: Any, delay: float, last: tuple[str, ...]) -> pipe_module._Line:
+    def noted(pool: Any, delay: float, *more: Any) -> pipe_module._Line:
         delays.append(delay)
-        return line(pool, 0.0, last)
+        return line(pool, 0.0, *more)
 
     monkeypatch.setattr(pipe_module, "_Line", noted)
     async with piped(f"unix://{tmp_path}/nothing") as pipe:

@@ -187,7 +187,7 @@ async def test_a_redis_that_hangs_is_noticed() -> None:
 async def test_arrivals_come_again_after_the_connection_broke(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.store.redis._RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("bridge.store.subscription._RECONNECT_SECONDS", 0.01)
     one, two, client = await backend.replica("one"), await backend.replica("two"), backend.client()
     await one.accept(wrote(thread(), 1))
 

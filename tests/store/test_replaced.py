@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from bridge.core.errors import NotOwner, StoreAway, StoreReplaced
 from bridge.core.model import Conversation, Phase
-from bridge.core.ports import Accepted, Intake
+from bridge.core.ports import Accepted, Intake, Signal
 from bridge.store.crypto import Box
 from bridge.store.redis import RedisStore, connect
 from tests.store.server import Server, a_server
@@ -208,17 +209,23 @@ async def test_a_promotion_is_noticed(real: Server) -> None:
         assert await back(store) == []
 
 
-async def test_after_read_only_every_connection_is_made_anew(real: Server) -> None:
-    """Behind the name there may be another server by now."""
-    client = connect(real.url)
-    store = RedisStore(client, box=Box(KEY), incarnation="one", lease_seconds=30)
-    before = await client.client_id()
-    await store.renew()
-    assert await client.client_id() == before
-    await real.do("REPLICAOF", "127.0.0.1", "1")
-    with pytest.raises(StoreAway, match="read-only"):
-        await store.accept(wrote(thread()))
-    assert await client.client_id() != before
+async def test_after_read_only_the_subscription_is_made_anew_too(real: Server) -> None:
+    """Behind the name there may be another server by now. It is asked all the time whether it lives:
+    redis-py does not bear that its connection is closed when it is about to write."""
+    store = RedisStore(connect(real.url), box=Box(KEY), incarnation="one", lease_seconds=0.003)
+    arrivals = store.arrivals()
+
+    async def listening() -> bool:
+        return await anext(arrivals) is Signal.LISTENING
+
+    assert await listening()
+    for number in range(6):
+        again = asyncio.create_task(listening())
+        await real.do("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreAway, match="read-only"):
+            await store.accept(wrote(thread(), number))
+        assert await asyncio.wait_for(again, 10)
+        await real.do("REPLICAOF", "NO", "ONE")
     await store.close()
 
 
