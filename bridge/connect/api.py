@@ -23,6 +23,7 @@ import botocore.exceptions
 from botocore.config import Config
 
 from bridge import metrics
+from bridge.connect.parsed import parsed
 from bridge.connect.quota import Quotas, Rate, Urgency
 from bridge.connect.refusals import (
     boto_failure,
@@ -259,10 +260,7 @@ class _Answer:
     @property
     def body(self) -> object:
         """The body's JSON, or None."""
-        try:
-            return json.loads(self.raw)
-        except (ValueError, RecursionError):
-            return None
+        return parsed(self.raw)
 
     @property
     def code(self) -> str:

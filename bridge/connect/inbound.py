@@ -127,9 +127,7 @@ class Inbound:
         """Read the transcript and tell what was missed. After a gap look once more, because items
         may appear late in it."""
         try:
-            items = await self._read_patiently(Urgency.RECONNECT if gap else Urgency.ROUTINE)
-            self._merger.close_gap(self._now() + self._window)
-            self._take(items)
+            await self._fill_gap(Urgency.RECONNECT if gap else Urgency.ROUTINE)
             self._listener.subscribed()
             if gap:
                 await self._clock.sleep(self._settings.late_read_seconds)
@@ -140,6 +138,13 @@ class Inbound:
             # A finished task keeps its coroutine, and there are as many as conversations.
             if self._fill is asyncio.current_task():
                 self._fill = None
+
+    async def _fill_gap(self, urgency: Urgency) -> None:
+        # By itself, so that nobody holds the transcript while it waits for the second look: after an
+        # outage there are as many as conversations.
+        items = await self._read_patiently(urgency)
+        self._merger.close_gap(self._now() + self._window)
+        self._take(items)
 
     async def _read_patiently(self, urgency: Urgency) -> Sequence[Item]:
         failures = 0

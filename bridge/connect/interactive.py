@@ -6,9 +6,10 @@ plain text with the title of an option, so that a numbered list is enough to tak
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from bridge.connect.parsed import parsed
 
 CANNOT_SHOW = "[This message can only be shown in another app.]"
 
@@ -18,11 +19,7 @@ _LISTS = frozenset({"ListPicker", "Panel", "QuickReply"})
 def readable(content: str) -> str:
     """Title, subtitle and numbered options; for templates that we cannot show, the title and a
     note. Never raises."""
-    try:
-        message = json.loads(content)
-    except (ValueError, RecursionError):
-        return CANNOT_SHOW
-    return "\n".join(_template(message)) or CANNOT_SHOW
+    return "\n".join(_template(parsed(content))) or CANNOT_SHOW
 
 
 def _template(message: object) -> Iterator[str]:

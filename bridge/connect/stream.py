@@ -12,10 +12,10 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 
+from bridge.connect.parsed import parsed
 from bridge.core.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Stream:
     def _took(self, message: aiohttp.WSMessage) -> bool:
         """Whether more may come after it."""
         if message.type is aiohttp.WSMsgType.TEXT:
-            self._receive(_json(message.data))
+            self._receive(parsed(message.data))
             return True
         return message.type is aiohttp.WSMsgType.BINARY
 
@@ -138,7 +138,7 @@ class Stream:
         topic = frame.get("topic")
         if topic == "aws/chat":
             content = frame.get("content")
-            self._on_item(_json(content) if isinstance(content, str) else content)
+            self._on_item(parsed(content) if isinstance(content, str) else content)
         elif topic in _HEARTBEATS:
             if topic != "aws/ping" or frame.get("statusCode") == 200:
                 self._awaited = tuple(each for each in self._awaited if each != topic)
@@ -187,10 +187,3 @@ class Heartbeats:
                 now = self._clock.boottime()
                 self._queue.append((now + self._interval, stream))
                 await stream.beat(now)
-
-
-def _json(text: Any) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return None

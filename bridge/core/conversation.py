@@ -12,8 +12,9 @@ crash the same effects follow again from what was stored. Three kinds of effects
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from bridge.core import contacts, intake, outcomes, transcript
 from bridge.core.decision import Decision, owe, owe_once, ts_key, unopened, without_button

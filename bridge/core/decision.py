@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from bridge.core.events import Effect, RetireButton, Then
 from bridge.core.model import AgentMessage, Conversation, Notice, Outgoing, Person, Policy
 from bridge.core.parked import Parked
+from bridge.core.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Value, frozen=True):
     """The next state, what to do, and what becomes of the lane event.
 
     `save`: the state holds something that could not be learned again after a crash (a start

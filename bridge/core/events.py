@@ -6,7 +6,6 @@ while it works; they are not stored, because after a crash they are learned agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bridge.core.model import (
@@ -23,17 +22,16 @@ from bridge.core.model import (
 )
 
 # --- lane events -------------------------------------------------------------------------------
+from bridge.core.value import Hidden, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Wrote:
+class Wrote(Value, frozen=True, tag="wrote"):
     """A person wrote a message that belongs to this conversation."""
 
     message: CustomerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class AskedToEnd:
+class AskedToEnd(Value, frozen=True, tag="end"):
     """A person pressed End chat, or mentioned the bot with nothing but `end`."""
 
     ts: str
@@ -42,16 +40,14 @@ class AskedToEnd:
     """By the button, which everybody in the channel sees: only who wrote in the thread may."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskedToReopen:
+class AskedToReopen(Value, frozen=True, tag="reopen"):
     """A person pressed the button that starts a new chat in this thread."""
 
     ts: str
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Value, frozen=True, tag="returned"):
     """Somebody has an agent's message, which could not be posted, tried again."""
 
     message: AgentMessage
@@ -65,8 +61,7 @@ class Returned:
 LaneEvent = Wrote | AskedToEnd | AskedToReopen | Returned
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Value, frozen=True):
     """A lane event as it is taken in. `keys` identify it (each alone suffices): an event with a
     known key is a repeat. `opens`: it may begin a conversation; others need one to exist."""
 
@@ -89,15 +84,14 @@ class Incoming:
 # --- facts -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(Value, frozen=True):
     """Slack told who somebody is. `first` is the text that is to open the chat, and its id."""
 
     profile: Profile
     place_name: str = ""
     permalink: str = ""
     first_id: str = ""
-    first: str = field(default="", repr=False)
+    first: Hidden[str] = ""
     opens: bool = True
     """Asked in order to open a chat. False: only for the name, in a chat that was open then and
     may have ended since."""
@@ -107,22 +101,19 @@ class Identified:
     """Replies may have come before what opens the chat, and belonged to no conversation then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Value, frozen=True):
     """The start request is composed; it has to be stored before it goes out."""
 
-    request: str = field(repr=False)
+    request: Hidden[str]
 
 
-@dataclass(frozen=True, slots=True)
-class ContactStarted:
+class ContactStarted(Value, frozen=True):
     """Connect created the contact."""
 
     contact: Contact
 
 
-@dataclass(frozen=True, slots=True)
-class StartRefused:
+class StartRefused(Value, frozen=True):
     """Connect will not create the contact. `code` is Connect's name for that, `reason` ours:
     `refused` (not as asked), or patience ended: `busy` (all chats are taken), `unavailable`."""
 
@@ -130,34 +121,29 @@ class StartRefused:
     reason: str = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class StartDelayed:
+class StartDelayed(Value, frozen=True):
     """Starting takes long, and we keep trying. `reason`: `busy` (all of Connect's chats are taken)
     or `trouble`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoRoot:
+class NoRoot(Value, frozen=True):
     """The thread of a reply has no root that a person wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscribed(Value, frozen=True):
     """The socket is subscribed: from here on nothing said in Connect can be missed."""
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialsRenewed:
+class CredentialsRenewed(Value, frozen=True):
     """A new connection token (or the first one)."""
 
-    connection_token: str = field(repr=False)
+    connection_token: Hidden[str]
     expiry: float
 
 
-@dataclass(frozen=True, slots=True)
-class PartSent:
+class PartSent(Value, frozen=True):
     """A part of a long message was accepted (or, without `sent`, the first one is about to go):
     `progress` is where the next one begins."""
 
@@ -165,8 +151,7 @@ class PartSent:
     sent: Sent | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageSent:
+class MessageSent(Value, frozen=True):
     """A whole message was accepted; `sent` is its last part (None: it had no text, or was accepted in
     an earlier chat, as `past`)."""
 
@@ -175,62 +160,54 @@ class MessageSent:
     past: Sent | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MessageFailed:
+class MessageFailed(Value, frozen=True):
     """A message cannot be delivered."""
 
     message: CustomerMessage
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendDelayed:
+class SendDelayed(Value, frozen=True):
     """A message of this person waits for Connect, and we keep trying."""
 
     user_id: str
     message_ts: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventFailed:
+class EventFailed(Value, frozen=True):
     """A lane event on which our own code fails, again and again."""
 
     event: LaneEvent
 
 
-@dataclass(frozen=True, slots=True)
-class ItemsArrived:
+class ItemsArrived(Value, frozen=True):
     """Items of the contact, in order, none seen before."""
 
     contact_id: str
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ItemFailed:
+class ItemFailed(Value, frozen=True):
     """An item of the contact on which our own code fails."""
 
     contact_id: str
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class ContactOver:
+class ContactOver(Value, frozen=True):
     """The contact has ended, not heard to its end (or died before it connected)."""
 
     contact_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(Value, frozen=True):
     """These (items or notices, by id) stand in the thread; `ts` is the newest post."""
 
     ids: tuple[str, ...]
     ts: str
 
 
-@dataclass(frozen=True, slots=True)
-class PostFailed:
+class PostFailed(Value, frozen=True):
     """These cannot be posted, now or later. `gone`: the place itself is."""
 
     ids: tuple[str, ...]
@@ -240,26 +217,22 @@ class PostFailed:
     """Parts of them may stand in the thread after this `ts`; None: after our newest settled post."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Value, frozen=True):
     """The deadline of the conversation has passed."""
 
 
-@dataclass(frozen=True, slots=True)
-class FellBehind:
+class FellBehind(Value, frozen=True):
     """Very many events wait in the lane, the newest of them by this person."""
 
     user_id: str
     ts: str
 
 
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
+class CaughtUp(Value, frozen=True):
     """The lane is empty again."""
 
 
-@dataclass(frozen=True, slots=True)
-class IntakeMissed:
+class IntakeMissed(Value, frozen=True):
     """Nobody took events in between `since` (a `ts`) and `ended` (Redis time): the thread has to be
     read. `waits`: the `ts` of the oldest event in the lane, where that was written before the end."""
 
@@ -268,8 +241,7 @@ class IntakeMissed:
     waits: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadRead:
+class ThreadRead(Value, frozen=True):
     """What was written in the thread until `ended` is stored in the lane."""
 
     ended: float
@@ -306,35 +278,30 @@ Event = LaneEvent | Fact
 # --- effects -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+class Identify(Value, frozen=True):
     """Ask Slack who this is -> Identified."""
 
     user_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindRoot:
+class FindRoot(Value, frozen=True):
     """A reply came before the root of its thread: wait for that briefly, then fetch it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartContact:
+class StartContact(Value, frozen=True):
     """Compose (-> Prepared) where no request is stored, then start it -> ContactStarted,
     StartRefused, StartDelayed."""
 
     opening: Opening
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(Value, frozen=True):
     """Connect, subscribe, fill gaps -> Subscribed, ItemsArrived, ContactOver, CredentialsRenewed."""
 
     contact: Contact
 
 
-@dataclass(frozen=True, slots=True)
-class SendToAgent:
+class SendToAgent(Value, frozen=True):
     """Send it, in parts where it is long -> PartSent, MessageSent, MessageFailed, ContactOver."""
 
     message: CustomerMessage
@@ -342,22 +309,19 @@ class SendToAgent:
     """The author's name, where it is not the opener."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndContact:
+class EndContact(Value, frozen=True):
     """Take the customer out of the chat (DisconnectParticipant)."""
 
     contact: Contact
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(Value, frozen=True):
     """Post into the thread -> Posted, PostFailed."""
 
     outgoing: Outgoing
 
 
-@dataclass(frozen=True, slots=True)
-class ReadThread:
+class ReadThread(Value, frozen=True):
     """Take in what was written in the thread after the `ts` `since` -> ThreadRead."""
 
     since: str
@@ -367,8 +331,7 @@ Duty = StartContact | Listen | Post | ReadThread
 """What the state itself demands."""
 
 
-@dataclass(frozen=True, slots=True)
-class TellAgent:
+class TellAgent(Value, frozen=True):
     """One bracketed line to the agent: something of theirs did not arrive. Best effort."""
 
     contact: Contact
@@ -376,22 +339,19 @@ class TellAgent:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Value, frozen=True):
     """Show on a customer's message that it was not delivered. Best effort."""
 
     message_ts: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unflag:
+class Unflag(Value, frozen=True):
     """Take that back: it was delivered after all. Best effort."""
 
     message_ts: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetireButton:
+class RetireButton(Value, frozen=True):
     """Take the button off a post of ours. Best effort."""
 
     post_ts: str

@@ -6,7 +6,7 @@ from somebody who died before that was done reads again.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.core.decision import Decision, ts_key
 from bridge.core.events import IntakeMissed, ThreadRead

@@ -7,13 +7,12 @@ seconds; a Slack `ts` stays the string that Slack gave.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+
+from bridge.core.value import Hidden, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(Value, frozen=True):
     """A Slack workspace, and its Enterprise organisation where it has one."""
 
     team_id: str
@@ -23,8 +22,7 @@ class Workspace:
         return f"{self.enterprise_id}.{self.team_id}" if self.enterprise_id else self.team_id
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     """A Slack channel or DM: the unit of ownership, because Slack's pace is per channel."""
 
     workspace: Workspace
@@ -34,8 +32,7 @@ class Place:
         return f"{self.workspace}:{self.channel}"
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationId:
+class ConversationId(Value, frozen=True):
     """A thread, by its root's `ts`; an empty `thread_ts` is a DM whose answers are top-level."""
 
     place: Place
@@ -78,16 +75,14 @@ class Reopen(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Value, frozen=True):
     """Somebody who wrote in the thread; the name is what agents see."""
 
     user_id: str
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Value, frozen=True):
     """What Slack tells of a person. Empty where Slack or our scopes do not."""
 
     user_id: str
@@ -101,18 +96,16 @@ class Profile:
     """Whether BRIDGE_CUSTOMERS lets this person open a conversation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Value, frozen=True):
     """How far a message of many parts has come; kept so that a retry cuts it at the same places."""
 
     message_id: str
-    text: str = field(repr=False)
+    text: Hidden[str]
     limit: int
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Value, frozen=True):
     """What is known of a message that was given up, for when somebody has it tried again."""
 
     number: int = 0
@@ -127,8 +120,7 @@ class Retry:
     """Of an agent's message: posts of it may stand in the thread after this `ts`."""
 
 
-@dataclass(frozen=True, slots=True)
-class CustomerMessage:
+class CustomerMessage(Value, frozen=True):
     """What a person wrote in Slack.
 
     `id` is the message's identity in its place (its `ts`); `text` is plain text or Markdown as
@@ -138,7 +130,7 @@ class CustomerMessage:
     id: str
     ts: str
     user_id: str
-    text: str = field(repr=False)
+    text: Hidden[str]
     files: int = 0
     """How many files were attached (they do not travel yet)."""
     mention: bool = False
@@ -152,8 +144,7 @@ class CustomerMessage:
         return self.retry.ts if self.retry and self.retry.ts else self.ts
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Value, frozen=True):
     """Everything Connect is told about a chat when it starts."""
 
     conversation: ConversationId
@@ -163,22 +154,21 @@ class Opening:
     customer: Profile
     place_name: str = ""
     permalink: str = ""
-    initial_message: str = field(default="", repr=False)
+    initial_message: Hidden[str] = ""
     source_contact_id: str = ""
     """The ended contact that this one continues (persistent chat), or empty."""
     not_before: float = 0.0
     """Connect needs a while to make the old transcript available."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Value, frozen=True):
     """A Connect chat contact and the secrets of its customer."""
 
     contact_id: str
     """The initial contact id: it stays when a transfer changes `ContactId`."""
     participant_id: str
-    participant_token: str = field(repr=False)
-    connection_token: str = field(default="", repr=False)
+    participant_token: Hidden[str]
+    connection_token: Hidden[str] = ""
     connection_expiry: float = 0.0
     connected: bool = False
     """We were subscribed at least once, so a 403 means that it has ended."""
@@ -186,8 +176,7 @@ class Contact:
     """The newest contact of the chat that was heard of; empty: none but the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Value, frozen=True):
     """Connect accepted a message as this item."""
 
     item_id: str
@@ -195,12 +184,11 @@ class Sent:
     """Its `AbsoluteTime`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Value, frozen=True):
     """The answer to StartChatContact; `socket_url` only where it was asked for and given."""
 
     contact: Contact
-    socket_url: str = field(default="", repr=False)
+    socket_url: Hidden[str] = ""
     socket_expiry: float = 0.0
 
 
@@ -218,8 +206,7 @@ class ItemKind(StrEnum):
     """Known and without meaning for the customer, or unknown: remembered, never shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Value, frozen=True):
     """One entry of a Connect transcript."""
 
     id: str
@@ -229,7 +216,7 @@ class Item:
     role: str = ""
     """AGENT, CUSTOMER, SYSTEM, CUSTOM_BOT, SUPERVISOR or empty."""
     name: str = ""
-    text: str = field(default="", repr=False)
+    text: Hidden[str] = ""
     markdown: bool = False
     own: bool = False
     """Written by our participant: the echo of what we sent."""
@@ -239,11 +226,11 @@ class Item:
     """The contact it was said in: a transfer begins another one of the same chat."""
 
 
-class Seen(NamedTuple):
+class Seen(Value, frozen=True, array_like=True):
     """An item that needs no more work; `time` is its `AbsoluteTime`.
 
-    A tuple, because a hundred of these are most of what is stored with each message, and a tuple is
-    written without names. So there can be no third field.
+    A hundred of these are most of what is stored with each message, so they are written without
+    names. A third field has to come last, with a default.
     """
 
     id: str
@@ -284,8 +271,7 @@ class NoticeKind(StrEnum):
     """Very many messages wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Value, frozen=True, tag="notice"):
     """A notice owed to the thread; `id` is stable, so that it is posted once."""
 
     id: str
@@ -298,17 +284,16 @@ class Notice:
     """The message it concerns."""
     reason: str = ""
     """A code of the reasons that `slack/notices` puts in words."""
-    files: str = field(default="", repr=False)
+    files: Hidden[str] = ""
     """Names of the files it is about."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentMessage:
+class AgentMessage(Value, frozen=True, tag="message"):
     """What an agent wrote, on its way into the thread."""
 
     id: str
     name: str
-    text: str = field(repr=False)
+    text: Hidden[str]
     markdown: bool = False
     time: float = 0.0
     """`AbsoluteTime` of the item."""
@@ -319,8 +304,7 @@ class AgentMessage:
 Outgoing = AgentMessage | Notice
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Value, frozen=True):
     """Stored before a Slack post is tried: whoever finds it has to look before posting."""
 
     ids: tuple[str, ...]
@@ -331,8 +315,7 @@ class Mark:
     """The newest `ts` of ours that was settled: the look starts there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Value, frozen=True):
     """All that is kept of one conversation."""
 
     id: ConversationId
@@ -346,7 +329,7 @@ class Conversation:
     opening: Opening | None = None
     """Until the contact is connected. From then on no other one takes its place, and this holds what
     a person wrote and who that is."""
-    request: str = field(default="", repr=False)
+    request: Hidden[str] = ""
     """The StartChatContact request as it goes out, stored before the first try, until
     Connect has answered."""
     contact: Contact | None = None
@@ -406,8 +389,7 @@ class Conversation:
         return live or bool(self.owed) or bool(self.held) or bool(self.unread)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value, frozen=True):
     """The settings that decisions depend on. Durations in seconds."""
 
     reopen: Reopen = Reopen.ASK

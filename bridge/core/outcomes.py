@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from bridge.core import contacts, transcript
 from bridge.core.decision import Decision, owe, ts_key, without_button

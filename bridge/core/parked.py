@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from bridge.core.events import Incoming, Returned, Wrote
 from bridge.core.model import AgentMessage, Conversation, ConversationId, CustomerMessage, Retry
+from bridge.core.value import Value
 
 
 class Direction(StrEnum):
@@ -17,8 +19,7 @@ class Direction(StrEnum):
     TO_CUSTOMER = "to_customer"
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(Value, frozen=True):
     """A message that was given up: kept until somebody tries it again or drops it."""
 
     conversation: ConversationId

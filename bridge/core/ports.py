@@ -22,6 +22,7 @@ from bridge.core.model import (
     Started,
 )
 from bridge.core.parked import Parked
+from bridge.core.value import Value
 
 
 class Clock(Protocol):
@@ -226,8 +227,7 @@ class Accepted:
     waiting: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Value, frozen=True):
     """One conversation as it stands in the store; `lane` is not sorted. `doubt`: the store lost its
     last writes then (Redis time), and this may be older than that; 0 where it is the newest. `mine`:
     its place was ours when it was read."""
@@ -239,8 +239,7 @@ class Kept:
     mine: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Value, frozen=True):
     """A time in which no replica held a lease, so that nobody took events in (Redis time). `reader`:
     it falls to us to read the channels."""
 
@@ -249,8 +248,7 @@ class Gap:
     reader: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(Value, frozen=True):
     """`held`: the lease was still ours. `pending`: places of ours with events that wait, and how
     many. `alone`: seconds since any replica renewed before this one, so that nobody may have taken events in; 0
     where none ever did. `replicas`: how many live, this one included. `vacant`: there may be places
@@ -270,8 +268,7 @@ class Renewal:
     gap: Gap | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Value, frozen=True):
     """An event for a place of ours that another replica took in. `waiting`: how many events wait in
     its lane, with this one."""
 

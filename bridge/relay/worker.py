@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from bridge import metrics
 from bridge.core.decision import ts_key

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bridge import metrics
+from bridge import __version__, metrics
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import Workspace
 from bridge.guarded import Attempt, Guard, GuardedRequest
@@ -64,6 +63,7 @@ class Api:
         in a workspace (Slack, rate limits), and this is a client of one workspace."""
         self._session: aiohttp.ClientSession | None = None
         self._client: AsyncWebClient | None = None
+        self._headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -93,6 +93,7 @@ class Api:
             retry_handlers=[],
             logger=quiet_logger("slack_sdk.web"),
         )
+        self._headers = _headers(self._settings.bot_token)
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -109,7 +110,7 @@ class Api:
 
     async def read(self, method: str, **params: object) -> Json:
         """Call a method that changes nothing. Raises Failure, never Uncertain."""
-        return await self._call(method, "GET", params=params, changes=False)
+        return (await self._call("GET", method, params, changes=False)).data
 
     async def write(self, method: str, *, guard: Guard | None = None, **body: object) -> Json:
         """Call a method that changes something, with a JSON body.
@@ -117,7 +118,7 @@ class Api:
         `guard` is called when a connection is in hand and the request ready; what it raises comes
         back unchanged, and nothing has gone out then. Raises Failure; Uncertain where Slack may have acted.
         """
-        return await self._call(method, "POST", json=body, guard=guard, changes=True)
+        return (await self._call("POST", method, body, guard=guard, changes=True)).data
 
     async def pages(self, method: str, key: str, **params: object) -> Sequence[Json]:
         """Read all pages of a cursored method, and return the objects under `key` in order.
@@ -147,13 +148,18 @@ class Api:
     async def open_socket(self) -> None:
         """Prove that the app-level token is good. Spends one ticket; raises Denied if it is not,
         where slack_sdk's client would try for ever in silence."""
-        token = self._settings.app_token
-        await self._call("apps.connections.open", "POST", params={"token": token}, changes=False)
+        await self._call(
+            "POST",
+            "apps.connections.open",
+            {},
+            headers=_headers(self._settings.app_token),
+            changes=False,
+        )
 
     async def identity(self) -> Identity:
         """Ask Slack who we are (auth.test, and bots.info where that does not name the app)."""
-        response = await self._send("auth.test", "POST", params={}, guard=None, changes=False)
-        me: Json = response.data
+        answer = await self._call("POST", "auth.test", {}, changes=False)
+        me = answer.data
         workspace = Workspace(str(me.get("team_id") or ""), str(me.get("enterprise_id") or ""))
         bot_id = str(me.get("bot_id") or "")
         return Identity(
@@ -161,7 +167,7 @@ class Api:
             bot_user_id=str(me.get("user_id") or ""),
             bot_id=bot_id,
             app_id=str(me.get("app_id") or "") or await self._app_id(bot_id, workspace),
-            scopes=_scopes(response.headers),
+            scopes=_scopes(answer.headers),
         )
 
     async def _app_id(self, bot_id: str, workspace: Workspace) -> str:
@@ -174,44 +180,40 @@ class Api:
 
     async def _call(
         self,
-        method: str,
         verb: str,
+        method: str,
+        fields: Mapping[str, object],
         *,
         changes: bool,
-        params: Mapping[str, object] | None = None,
-        json: Mapping[str, object] | None = None,
         guard: Guard | None = None,
-    ) -> Json:
-        response = await self._send(
-            method, verb, params=params, json=json, guard=guard, changes=changes
-        )
-        return response.data
-
-    async def _send(
-        self,
-        method: str,
-        verb: str,
-        *,
-        changes: bool,
-        guard: Guard | None,
-        params: Mapping[str, object] | None = None,
-        json: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> _Answer:
-        client = self.client
+        """Fields that are None are left out. Not by slack_sdk's client: that costs a third of a post
+        and takes some answers (plain text, 5xx) for defects of its own."""
+        if self._session is None or self._session.closed:
+            raise RuntimeError("the Slack API is not open")
         self._mind_limits(method)
+        given = {name: value for name, value in fields.items() if value is not None}
+        body: dict[str, Any] = (
+            {"data": json.dumps(given)} if verb == "POST" else {"params": _query(given)}
+        )
         with Attempt(guard) as call, metrics.call_seconds("slack", method).time():
             try:
-                response = await client.api_call(
-                    method,
-                    http_verb=verb,
-                    params=None if params is None else dict(params),
-                    json=None if json is None else {k: v for k, v in json.items() if v is not None},
-                )
-                return _Answer(_mapping(response.data), response.headers)
-            except Exception as error:  # noqa: BLE001 - judged by _failure
-                failure = _failure(method, error, uncertain=changes and call.sent)
-                self._note_limit(failure)
-                raise failure from None
+                async with self._session.request(
+                    verb,
+                    self._settings.api_url + method,
+                    headers=headers or self._headers,
+                    **body,
+                ) as response:
+                    answer = _Answer(response.status, response.headers, await response.read())
+            except (aiohttp.ClientError, OSError) as error:
+                unsure = changes and call.sent
+                raise _unknown(method, type(error).__name__, uncertain=unsure) from None
+        failure = _failure(method, answer, uncertain=changes)
+        if failure is not None:
+            self._note_limit(failure)
+            raise failure
+        return answer
 
     def _mind_limits(self, method: str) -> None:
         """Ask for nothing that Slack has said it will not answer yet."""
@@ -225,42 +227,48 @@ class Api:
             self._refused_until[failure.call] = time.monotonic() + after
 
 
-@dataclass(frozen=True, slots=True)
 class _Answer:
-    data: Json
-    headers: Mapping[str, Any]
+    """`data` is empty where the body is no JSON object."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], raw: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        try:
+            data = json.loads(raw)
+        except (ValueError, RecursionError):
+            data = None
+        self.data: Json = data if isinstance(data, dict) else {}
 
 
-def _mapping(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
+def _headers(token: str) -> Mapping[str, str]:
+    return {
+        "Authorization": f"Bearer {token}",
+        # Without a charset Slack adds a warning to each answer.
+        "Content-Type": "application/json; charset=utf-8",
+        "User-Agent": f"amazon-connect-slack-bridge/{__version__}",
+    }
 
 
-def _scopes(headers: Mapping[str, Any]) -> frozenset[str] | None:
-    listed = next((v for k, v in headers.items() if k.lower() == "x-oauth-scopes"), None)
+def _query(fields: Mapping[str, object]) -> dict[str, str]:
+    return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in fields.items()}
+
+
+def _scopes(headers: Mapping[str, str]) -> frozenset[str] | None:
+    listed = headers.get("X-OAuth-Scopes")
     if listed is None:
         return None
-    return frozenset(scope.strip() for scope in str(listed).split(",") if scope.strip())
+    return frozenset(scope.strip() for scope in listed.split(",") if scope.strip())
 
 
-def _failure(method: str, error: Exception, *, uncertain: bool) -> Failure:
-    """Our kind of failure. `uncertain`: it might have happened, unless Slack says no. Raises what
-    is none."""
-    if isinstance(error, SlackApiError):
-        return _refusal(method, error.response, uncertain=uncertain)
-    known = (aiohttp.ClientError, SlackClientError, OSError, TimeoutError, AttributeError)
-    # slack_sdk stumbles with an AttributeError over an answer that is plain text.
-    if not isinstance(error, known):
-        raise error
-    return _unknown(method, type(error).__name__, uncertain=uncertain)
-
-
-def _refusal(method: str, response: Any, *, uncertain: bool) -> Failure:
-    """What an answer means. One that is not JSON comes as aiohttp's response, not the SDK's."""
-    status: int = getattr(response, "status_code", 0) or getattr(response, "status", 0)
-    data = _mapping(getattr(response, "data", None))
+def _failure(method: str, answer: _Answer, *, uncertain: bool) -> Failure | None:
+    """What an answer means; None: it was done. `uncertain`: it might have happened, unless Slack
+    says no."""
+    status, data = answer.status, answer.data
+    if status == 200 and data.get("ok") is True:
+        return None
     code = str(data.get("error") or f"http_{status}")
     if status == 429:
-        return Temporary(method, code, _retry_after(response.headers))
+        return Temporary(method, code, _retry_after(answer.headers))
     if "error" not in data or status >= 500:
         return _unknown(method, code, uncertain=uncertain and not 400 <= status < 500)
     if code in _DONE_MAYBE:
@@ -278,11 +286,10 @@ def _unknown(method: str, code: str, *, uncertain: bool) -> Failure:
     return Uncertain(method, code) if uncertain else Temporary(method, code)
 
 
-def _retry_after(headers: Mapping[str, Any]) -> float | None:
-    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
+        return max(0.0, float(headers["Retry-After"]))
+    except (KeyError, ValueError):
         return None
 
 

@@ -8,84 +8,62 @@ default, or of an enumeration's values needs a new version.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+import msgspec
 
-from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Returned, Wrote
-from bridge.core.model import Conversation, ConversationId, Mark
+from bridge.core.events import Incoming
+from bridge.core.model import Conversation, Mark
 from bridge.core.parked import Parked
+from bridge.core.value import Value
 from bridge.store.errors import Unreadable
 
 _VERSION: Final = b'{"v":1,'
 
-T = TypeVar("T")
+_ENCODER: Final = msgspec.json.Encoder()
 
-
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """A lane event as it is stored: one of the last four is there and says which kind it is."""
-
-    conversation: ConversationId
-    keys: tuple[str, ...]
-    opens: bool
-    wrote: Wrote | None = None
-    end: AskedToEnd | None = None
-    reopen: AskedToReopen | None = None
-    returned: Returned | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Parked:
-    """What was given up, as it is stored: one of the last two is there."""
-
-    conversation: ConversationId
-    at: float
-    reason: str
-    wrote: Wrote | None = None
-    returned: Returned | None = None
+T = TypeVar("T", bound=Value)
 
 
 class _Codec(Generic[T]):
     """One type to JSON and back. The type has at least one field without a default."""
 
     def __init__(self, kind: type[T]) -> None:
-        self._name = kind.__name__.strip("_")
-        self._adapter = TypeAdapter(kind)
+        self._name = kind.__name__
+        self._decoder = msgspec.json.Decoder(kind)
 
     def encode(self, value: T) -> bytes:
-        return _VERSION + self._dump(value)[1:]
-
-    def _dump(self, value: T) -> bytes:
-        try:
-            return self._adapter.dump_json(value, exclude_defaults=True)
-        except PydanticSerializationError:
-            # A lone surrogate, which JSON can carry and UTF-8 cannot: it becomes a question mark.
-            plain = self._adapter.dump_python(value, exclude_defaults=True)
-            text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
-            return text.encode("utf-8", "replace")
+        return _VERSION + _dumped(value)[1:]
 
     def decode(self, record: bytes) -> T:
         if not record.startswith(_VERSION):
             raise Unreadable(f"{self._name}: not a record of version 1")
         try:
-            return self._adapter.validate_json(record)
-        except ValidationError as error:
+            return self._decoder.decode(record)
+        except msgspec.DecodeError as error:
             raise Unreadable(f"{self._name}: {_where(error)}") from None
 
 
-def _where(error: ValidationError) -> str:
-    """What is wrong in which fields, without their values."""
-    details = error.errors(include_input=False, include_url=False, include_context=False)
-    return ", ".join(f"{'.'.join(map(str, d['loc']))} {d['type']}" for d in details)
+def _dumped(value: Value) -> bytes:
+    try:
+        return _ENCODER.encode(value)
+    except UnicodeEncodeError:
+        # A lone surrogate, which JSON can carry and UTF-8 cannot: it becomes a question mark.
+        plain = msgspec.to_builtins(value)
+        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def _where(error: msgspec.DecodeError) -> str:
+    """The field that is wrong. What is wrong is not told: that may quote its value."""
+    _, found, path = str(error).rpartition(" - at `")
+    return path.removesuffix("`") if found else "malformed"
 
 
 _CONVERSATION = _Codec(Conversation)
 _MARK = _Codec(Mark)
-_LANE = _Codec(_Lane)
-_PARKED = _Codec(_Parked)
+_LANE = _Codec(Incoming)
+_PARKED = _Codec(Parked)
 
 
 def dump_conversation(conversation: Conversation) -> bytes:
@@ -110,41 +88,19 @@ def read_mark(record: bytes) -> Mark:
 
 def dump_incoming(incoming: Incoming) -> bytes:
     """Write a lane event."""
-    lane = (incoming.conversation, incoming.keys, incoming.opens)
-    match incoming.event:
-        case Wrote() as event:
-            return _LANE.encode(_Lane(*lane, wrote=event))
-        case AskedToEnd() as event:
-            return _LANE.encode(_Lane(*lane, end=event))
-        case AskedToReopen() as event:
-            return _LANE.encode(_Lane(*lane, reopen=event))
-        case Returned() as event:
-            return _LANE.encode(_Lane(*lane, returned=event))
+    return _LANE.encode(incoming)
 
 
 def read_incoming(record: bytes) -> Incoming:
     """Read a lane event. Raises Unreadable, also for a kind that only a newer version knows."""
-    lane = _LANE.decode(record)
-    event = lane.wrote or lane.end or lane.reopen or lane.returned
-    if event is None:
-        raise Unreadable("Lane: an unknown kind of event")
-    return Incoming(lane.conversation, event, lane.keys, lane.opens)
+    return _LANE.decode(record)
 
 
 def dump_parked(parked: Parked) -> bytes:
     """Write what was given up."""
-    entry = (parked.conversation, parked.at, parked.reason)
-    match parked.event:
-        case Wrote() as event:
-            return _PARKED.encode(_Parked(*entry, wrote=event))
-        case Returned() as event:
-            return _PARKED.encode(_Parked(*entry, returned=event))
+    return _PARKED.encode(parked)
 
 
 def read_parked(record: bytes) -> Parked:
     """Read what was given up. Raises Unreadable."""
-    entry = _PARKED.decode(record)
-    event = entry.wrote or entry.returned
-    if event is None:
-        raise Unreadable("Parked: an unknown kind of event")
-    return Parked(entry.conversation, event, entry.at, entry.reason)
+    return _PARKED.decode(record)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Denied, Gone, Rejected
 from bridge.core.model import ItemKind, Seen

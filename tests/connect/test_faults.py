@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from bridge import metrics
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain

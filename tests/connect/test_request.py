@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bridge.connect.api import ConnectSettings
 from bridge.connect.request import client_token, compose, knows_connection_types
@@ -53,7 +54,7 @@ def test_the_whole_request() -> None:
 
 
 def test_what_settings_add_and_leave_out() -> None:
-    settings = replace(
+    settings = dataclasses.replace(
         SETTINGS,
         attributes=False,
         connection_types=False,

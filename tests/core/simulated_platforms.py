@@ -10,8 +10,10 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from bridge.core.decision import ts_key
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain

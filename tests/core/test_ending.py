@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.contacts import LISTENING
 from bridge.core.conversation import deadline, decide, duties, next_up

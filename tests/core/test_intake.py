@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from bridge.core.conversation import decide
 from bridge.core.events import Identified, IntakeMissed, ThreadRead

@@ -8,13 +8,13 @@ at all. When all is quiet afterwards, the promises must have been kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, LaneEvent, Wrote
 from bridge.core.model import (

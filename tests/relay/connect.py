@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Failure, Gone, Rejected
 from bridge.core.model import Contact, Item, ItemKind, Opening, Seen, Sent, Started

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary
 from bridge.core.events import Wrote

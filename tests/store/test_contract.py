@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
+from msgspec.structs import replace
 
 from bridge.core.contacts import tombstone
 from bridge.core.errors import NotOwner, StoreAway
@@ -165,7 +165,7 @@ async def test_without_a_lease_an_event_is_stored_but_the_place_is_nobodys(
     backend: Backend,
 ) -> None:
     one, two = backend.store("one"), await backend.replica("two")
-    assert await one.accept(wrote(thread())) == replace(THEIRS, taken=True)
+    assert await one.accept(wrote(thread())) == Accepted(Intake.STORED, mine=False, taken=True)
     with pytest.raises(NotOwner):
         await one.settle(Conversation(thread(), Phase.OPEN))
     assert (await two.renew()).vacant

@@ -1,0 +1,21 @@
+"""JSON from Connect: whatever comes, nothing is raised, and no text is lost for how it was cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.connect.parsed import parsed
+
+
+def test_a_value() -> None:
+    assert parsed('{"a": [1, "\\u00e9"]}') == {"a": [1, "é"]}
+    assert parsed(b'{"a": null}') == {"a": None}
+
+
+def test_half_of_a_surrogate_pair_is_read() -> None:
+    assert parsed('{"Content": "cut \\ud83d"}') == {"Content": "cut \ud83d"}
+
+
+@pytest.mark.parametrize("text", ["", "x", "{", b"\xff", "\ud83d", "[" * 100_000])
+def test_what_is_no_json(text: str | bytes) -> None:
+    assert parsed(text) is None
