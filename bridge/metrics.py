@@ -153,6 +153,16 @@ def failed(direction: str) -> None:
     _FAILED[direction].inc()
 
 
+def event(kind: str, outcome: str) -> None:
+    """Count an event that Slack sent."""
+    _events(kind, outcome).inc()
+
+
+@functools.cache
+def _events(kind: str, outcome: str) -> prometheus.Counter:
+    return EVENTS.labels(kind, outcome)
+
+
 @functools.cache
 def call_seconds(side: str, call: str) -> prometheus.Histogram:
     """The series of CALL_SECONDS for one call; finding it costs more than to observe it."""

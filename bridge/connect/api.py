@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ import botocore.exceptions
 from botocore.config import Config
 
 from bridge import metrics
-from bridge.connect.parsed import parsed
 from bridge.connect.quota import Quotas, Rate, Urgency
 from bridge.connect.refusals import (
     boto_failure,
@@ -37,11 +35,11 @@ from bridge.connect.refusals import (
 )
 from bridge.core.errors import Temporary
 from bridge.guarded import Attempt, Guard, GuardedRequest
+from bridge.wire import encoded, parsed
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 """A hundred items of the longest text, escaped, are below it."""
 _THREADS = 8
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PATHS = {
     "CreateParticipantConnection": "/participant/connection",
     "SendMessage": "/participant/message",
@@ -220,7 +218,7 @@ class ConnectApi:
     ) -> _Answer:
         request = self._session.post(
             url,
-            data=_encode(body).encode(),
+            data=encoded(body),
             headers={"Content-Type": "application/json", **headers},
             timeout=self._timeout,
             allow_redirects=False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.connect.parsed import parsed
+from bridge.wire import parsed
 
 CANNOT_SHOW = "[This message can only be shown in another app.]"
 

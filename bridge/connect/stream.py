@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import aiohttp
 
-from bridge.connect.parsed import parsed
 from bridge.core.ports import Clock
+from bridge.wire import parsed
 
 log = logging.getLogger(__name__)
 

@@ -93,9 +93,9 @@ class Worker:
         try:
             accepted = await self._accept(incoming)
         except StoreAway:
-            metrics.EVENTS.labels(kind, "failed").inc()
+            metrics.event(kind, "failed")
             raise
-        metrics.EVENTS.labels(kind, str(accepted.intake)).inc()
+        metrics.event(kind, str(accepted.intake))
         if accepted.taken and not self._stopping:
             self._take_over(incoming.conversation.place)
         if accepted.mine and accepted.intake is Intake.STORED:

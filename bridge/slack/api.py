@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncer
 from bridge.core.model import Workspace
 from bridge.guarded import Attempt, Guard, GuardedRequest
 from bridge.slack.model import Identity, Json, SlackSettings
+from bridge.wire import encoded, parsed
 
 # The names of Slack's errors by what they call for (Web API reference, error lists of the methods).
 _DONE_MAYBE = frozenset({"internal_error", "fatal_error"})
@@ -195,9 +195,10 @@ class Api:
         self._mind_limits(method)
         given = {name: value for name, value in fields.items() if value is not None}
         body: dict[str, Any] = (
-            {"data": json.dumps(given)} if verb == "POST" else {"params": _query(given)}
+            {"data": encoded(given)} if verb == "POST" else {"params": _query(given)}
         )
-        with Attempt(guard) as call, metrics.call_seconds("slack", method).time():
+        begun = time.perf_counter()
+        with Attempt(guard) as call:
             try:
                 async with self._session.request(
                     verb,
@@ -209,6 +210,8 @@ class Api:
             except (aiohttp.ClientError, OSError) as error:
                 unsure = changes and call.sent
                 raise _unknown(method, type(error).__name__, uncertain=unsure) from None
+            finally:
+                metrics.call_seconds("slack", method).observe(time.perf_counter() - begun)
         failure = _failure(method, answer, uncertain=changes)
         if failure is not None:
             self._note_limit(failure)
@@ -233,10 +236,7 @@ class _Answer:
     def __init__(self, status: int, headers: Mapping[str, str], raw: bytes) -> None:
         self.status = status
         self.headers = headers
-        try:
-            data = json.loads(raw)
-        except (ValueError, RecursionError):
-            data = None
+        data = parsed(raw)
         self.data: Json = data if isinstance(data, dict) else {}
 
 

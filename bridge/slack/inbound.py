@@ -77,7 +77,7 @@ class Intake:
             case ChannelLost(channel):
                 self._places.lost(channel)
             case Ignored(reason):
-                metrics.EVENTS.labels(reason, "ignored").inc()
+                metrics.event(reason, "ignored")
 
 
 class _Middleware(AsyncMiddleware):
@@ -99,7 +99,7 @@ class _Middleware(AsyncMiddleware):
         try:
             await self._intake.take(req.body)
         except (StoreAway, Failure) as error:
-            metrics.EVENTS.labels("request", "failed").inc()
+            metrics.event("request", "failed")
             _log.warning("event not stored, Slack will send it again: %s", error)
             return BoltResponse(status=503, body="")
         return BoltResponse(status=200, body="")
@@ -181,5 +181,5 @@ async def _unreadable(request: web.Request, verifier: SignatureVerifier) -> web.
         valid = False  # not UTF-8, which Slack never sends
     if not valid:
         return web.Response(status=401)
-    metrics.EVENTS.labels("malformed", "ignored").inc()
+    metrics.event("malformed", "ignored")
     return web.Response(status=200)

@@ -55,7 +55,7 @@ class _Handler(AsyncSocketModeHandler):
             _log.info("acknowledgement lost with its socket, Slack will send it again")
         except Exception as error:  # noqa: BLE001 - whatever Bolt stumbles over
             # A failed store is an answer, not an exception: this is a shape that Bolt cannot read.
-            metrics.EVENTS.labels("malformed", "ignored").inc()
+            metrics.event("malformed", "ignored")
             _log.warning("envelope acknowledged unread: %s", type(error).__name__)
             with contextlib.suppress(Exception):
                 await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))

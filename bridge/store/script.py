@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -28,11 +29,13 @@ class Script:
     async def __call__(self, *arguments: Argument) -> Any:
         """What the script returns. Raises StoreAway."""
         words = ("EVALSHA", self._hash, 0, *self._leading(), *arguments)
-        with self._seconds.time():
-            try:
-                return await self._pipe.execute(*words)
-            except StoreAway as away:
-                if away.code != "NOSCRIPT":
-                    raise
-            await self._pipe.execute("SCRIPT", "LOAD", self._source)
+        begun = time.perf_counter()
+        try:
             return await self._pipe.execute(*words)
+        except StoreAway as away:
+            if away.code != "NOSCRIPT":
+                raise
+        finally:
+            self._seconds.observe(time.perf_counter() - begun)
+        await self._pipe.execute("SCRIPT", "LOAD", self._source)
+        return await self._pipe.execute(*words)

@@ -1,10 +1,13 @@
-"""JSON as Connect sends it."""
+"""JSON as it goes to both platforms and comes from them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import msgspec
+
+_ENCODER = msgspec.json.Encoder()
 
 
 def parsed(text: str | bytes) -> object:
@@ -18,3 +21,11 @@ def parsed(text: str | bytes) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def encoded(fields: Mapping[str, object]) -> bytes:
+    """A JSON object."""
+    try:
+        return _ENCODER.encode(fields)
+    except UnicodeEncodeError:
+        return json.dumps(fields).encode()  # half of a surrogate pair

@@ -1,10 +1,10 @@
-"""JSON from Connect: whatever comes, nothing is raised, and no text is lost for how it was cut."""
+"""Whatever comes, nothing is raised, and no text is lost for how it was cut."""
 
 from __future__ import annotations
 
 import pytest
 
-from bridge.connect.parsed import parsed
+from bridge.wire import encoded, parsed
 
 
 def test_a_value() -> None:
@@ -19,3 +19,11 @@ def test_half_of_a_surrogate_pair_is_read() -> None:
 @pytest.mark.parametrize("text", ["", "x", "{", b"\xff", "\ud83d", "[" * 100_000])
 def test_what_is_no_json(text: str | bytes) -> None:
     assert parsed(text) is None
+
+
+@pytest.mark.parametrize("text", ["Grüezi \N{GRINNING FACE}", "cut \ud83d", "\x00\u2028"])
+def test_what_is_written_is_read(text: str) -> None:
+    assert parsed(encoded({"text": text, "blocks": [{"n": 1, "no": None}]})) == {
+        "text": text,
+        "blocks": [{"n": 1, "no": None}],
+    }
