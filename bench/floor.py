@@ -5,7 +5,7 @@ Redis that stores it, a pooled POST, a round trip that settles, the echo of our 
 dropped. Connect to Slack: a frame read and parsed, a round trip, a pooled post by slack_sdk, a
 round trip, the event that tells of the post through Bolt. No order, no doubt, no secrets, no errors.
 
-Arguments: address of the world, Redis socket, number of chats.
+Arguments: addresses of the world and of its sockets, Redis socket, number of chats.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Floor(AsyncMiddleware):
             await self._store.hdel(f"mark:{channel}", item["Id"])
 
 
-async def main(base: str, redis_socket: str, chats: int) -> None:
+async def main(base: str, sockets_base: str, redis_socket: str, chats: int) -> None:
     store = redis.Redis(unix_socket_path=redis_socket, protocol=3, max_connections=1000)
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     floor = Floor(base, store, session)
@@ -101,10 +101,7 @@ async def main(base: str, redis_socket: str, chats: int) -> None:
     )
     handler = AsyncSocketModeHandler(app, "xapp-floor")
     await handler.connect_async()  # type: ignore[no-untyped-call]  # theirs is unannotated
-    sockets = [
-        await subscribed(session, f"{base.replace('http', 'ws', 1)}/chat/{index}")
-        for index in range(chats)
-    ]
+    sockets = [await subscribed(session, f"{sockets_base}/chat/{index}") for index in range(chats)]
     listening = [floor.listen(index, socket) for index, socket in enumerate(sockets)]
     await asyncio.gather(beat(sockets), *listening)
 
@@ -114,4 +111,5 @@ async def _authorize() -> AuthorizeResult:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    address, sockets_address, redis_path, number = sys.argv[1:]
+    uvloop.run(main(address, sockets_address, redis_path, int(number)))

@@ -79,7 +79,7 @@ async def _bare(
     plan: Plan, site: Site, chats: int, stand_ins: StandIns, variables: Mapping[str, str]
 ) -> dict[str, float]:
     world = stand_ins.world("sockets")
-    words = (*SOCKETS, world.base, str(chats))
+    words = (*SOCKETS, world.sockets, str(chats))
     process = Measured("sockets", words, site.folder, site.cores, variables)
     try:
         await process.until(world, chats, 0)

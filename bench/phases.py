@@ -119,7 +119,13 @@ async def _prepared(
     sort: Sort, world: World, server: RedisServer, site: Site, chats: int
 ) -> tuple[Sequence[str], Mapping[str, str]]:
     if sort.kind == "floor":
-        return (*processes.FLOOR, world.base, str(server.socket), str(chats)), sort.variables
+        return (
+            *processes.FLOOR,
+            world.base,
+            world.sockets,
+            str(server.socket),
+            str(chats),
+        ), sort.variables
     if sort.kind == "recipe":
         await prefill.for_recipe(server.socket, chats)
         return (*processes.RECIPE, str(server.socket)), platform_variables(world)

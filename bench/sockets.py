@@ -1,6 +1,6 @@
 """A bare aiohttp client that holds sockets of chats and their heartbeats, and nothing else.
 
-Arguments: address of the world, number of chats.
+Arguments: address of the world's sockets, number of chats.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ async def _read(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 async def main(base: str, chats: int) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        url = base.replace("http", "ws", 1)
-        sockets = [await subscribed(session, f"{url}/chat/{index}") for index in range(chats)]
+        sockets = [await subscribed(session, f"{base}/chat/{index}") for index in range(chats)]
         await asyncio.gather(beat(sockets), *(_read(socket) for socket in sockets))
 
 

@@ -36,9 +36,10 @@ class World:
     participants: whoever tries one gives them up, and their cost is not in what is measured.
     """
 
-    def __init__(self, name: str, origin: str, *, receipts: bool) -> None:
+    def __init__(self, name: str, origin: str, sockets: str, *, receipts: bool) -> None:
         self._receipts = receipts
         self.base = f"{origin}/{name}"
+        self.sockets = f"{sockets.replace('http', 'ws', 1)}/{name}"
         self.calls: Counter[str] = Counter()
         """Requests, by method or operation."""
         self.slack: list[Connection] = []
@@ -101,8 +102,7 @@ class World:
             case "event" if not self._receipts:
                 raise Refused(409, _CONFLICT)
             case "apps.connections.open":
-                url = f"{self._sockets}/slack"
-                return json.dumps({"ok": True, "url": url}).encode()
+                return json.dumps({"ok": True, "url": f"{self.sockets}/slack"}).encode()
             case _:
                 return shapes.SLACK_ANSWERS.get(method, _OK)
 
@@ -135,11 +135,7 @@ class World:
         ).encode()
 
     def _connection(self, index: int) -> dict[str, object]:
-        return shapes.connection(index, next(self._nonces), f"{self._sockets}/chat/{index}")
-
-    @property
-    def _sockets(self) -> str:
-        return self.base.replace("http", "ws", 1)
+        return shapes.connection(index, next(self._nonces), f"{self.sockets}/chat/{index}")
 
     def acknowledged(self, frame: bytes) -> None:
         number = shapes.number_of_acknowledged(frame)
@@ -228,30 +224,34 @@ class _ChatSocket:
 
 
 class StandIns:
-    """The server of all worlds. Use as an async context manager."""
+    """The servers of all worlds: one for requests, one for WebSockets. With both platforms these are
+    hosts apart, so that no socket takes over a connection that has carried requests. Use as an async
+    context manager."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self._worlds: dict[bytes, World] = {}
-        self._server: asyncio.Server | None = None
-        self._origin = ""
+        self._servers: list[asyncio.Server] = []
+        self._origins: list[str] = []
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self), "127.0.0.1", 0, backlog=4096, ssl=self._tls
-        )
-        port = self._server.sockets[0].getsockname()[1]
-        self._origin = f"{'https' if self._tls else 'http'}://127.0.0.1:{port}"
+        for _ in ("requests", "sockets"):
+            server = await loop.create_server(
+                lambda: Connection(self), "127.0.0.1", 0, backlog=4096, ssl=self._tls
+            )
+            port = server.sockets[0].getsockname()[1]
+            self._servers.append(server)
+            self._origins.append(f"{'https' if self._tls else 'http'}://127.0.0.1:{port}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     def world(self, name: str, *, receipts: bool = False) -> World:
         """A new world, under a path of this name."""
-        world = World(name, self._origin, receipts=receipts)
+        world = World(name, *self._origins, receipts=receipts)
         self._worlds[name.encode()] = world
         return world
 
