@@ -204,6 +204,7 @@ class Api:
                     verb,
                     self._settings.api_url + method,
                     headers=headers or self._headers,
+                    allow_redirects=False,  # Slack sends none, and a POST would come back as a GET
                     **body,
                 ) as response:
                     answer = _Answer(response.status, response.headers, await response.read())
