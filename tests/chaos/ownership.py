@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tests.chaos.watch import Call, Sample
+
+_HAND_OVER: Final = 10.0
+"""Seconds after a SIGTERM in which a place that lost its owner lost it by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,20 @@ def takeover(
             opened.setdefault(call.contact, call.at - at)
     seconds = tuple(sorted(opened[contact] for contact in wanted if contact in opened))
     return Takeover(at, seconds, len(wanted) - len(seconds))
+
+
+def hand_overs(
+    entries: Iterable[tuple[float, str]], trials: Collection[str], samples: Sequence[Sample]
+) -> list[float]:
+    """For each SIGTERM of the time line the longest that any place was without an owner, in the
+    seconds after it and before the next trial (`trials`: their kinds) strikes: in a Redis that is
+    down for longer than a lease, every place loses its owner."""
+    begins = [at for at, what in entries if what.partition(" {")[0] in trials]
+    return [
+        ownerless(samples, at, min([at + _HAND_OVER, *(begin for begin in begins if begin > at)]))
+        for at, what in entries
+        if what.startswith("terminated")
+    ]
 
 
 def ownerless(samples: Sequence[Sample], begin: float, end: float) -> float:

@@ -120,11 +120,9 @@ def _judged(world: World, wrote: Sequence[Wrote], notes: Notes, seconds: float) 
         takeovers=[second for one in takeovers for second in one.seconds],
         kills=len(takeovers),
         not_taken=sum(one.never for one in takeovers),
-        hand_overs=[
-            ownership.ownerless(notes.samples, at, at + 10.0)
-            for at, what in world.timeline.entries
-            if what.startswith("terminated")
-        ],
+        hand_overs=ownership.hand_overs(
+            world.timeline.entries, {order.kind for order in world.plan.trials}, notes.samples
+        ),
         memory_kb=[replica.rss_kb for replica in world.replicas],
         lag=notes.worst_lag,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.ownership import died, ownerless, places_of, takeover
+from tests.chaos.ownership import died, hand_overs, ownerless, places_of, takeover
 from tests.chaos.watch import Call, Sample
 
 OWNED = {"one": "a", "two": "b", "three": "a"}
@@ -39,3 +39,13 @@ def test_the_longest_time_without_an_owner() -> None:
     assert ownerless(SAMPLES, 11.0, 20.0) == 1.0
     assert round(ownerless(SAMPLES, 11.0, 12.9), 3) == 0.9
     assert ownerless(SAMPLES, 12.1, 20.0) == 0.0
+
+
+def test_a_hand_over_is_judged_until_the_next_trial_begins() -> None:
+    entries = [(11.5, "SIGTERM {'replica': 0}"), (11.6, "terminated a"), (12.1, "SIGTERM is over")]
+    trials = {"SIGTERM", "Redis restarted"}
+    assert hand_overs(entries, trials, SAMPLES) == [1.0]
+    entries.append((12.3, "Connect item late in the transcript {'times': 1}"))
+    assert hand_overs(entries, trials, SAMPLES) == [1.0]
+    entries.append((12.3, "Redis restarted {'seconds': 4.0}"))
+    assert [round(one, 3) for one in hand_overs(entries, trials, SAMPLES)] == [0.3]
