@@ -35,6 +35,7 @@ from bridge.connect.refusals import (
 )
 from bridge.core.errors import Temporary
 from bridge.guarded import Attempt, Guard, GuardedRequest
+from bridge.proxy import proxy_for
 from bridge.wire import encoded, parsed
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -221,6 +222,7 @@ class ConnectApi:
             data=encoded(body),
             headers={"Content-Type": "application/json", **headers},
             timeout=self._timeout,
+            proxy=proxy_for(url),
             allow_redirects=False,
         )
         try:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import aiohttp
 
 from bridge.core.ports import Clock
+from bridge.proxy import proxy_for
 from bridge.wire import parsed
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Stream:
                     url,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
                     max_msg_size=_MAX_FRAME_BYTES,
+                    proxy=proxy_for(url),
                 )
                 await self._subscribe(self._socket)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from bridge import __version__, metrics
 from bridge.core.errors import Denied, Failure, Gone, Rejected, Temporary, Uncertain
 from bridge.core.model import Workspace
 from bridge.guarded import Attempt, Guard, GuardedRequest
+from bridge.proxy import proxy_for
 from bridge.slack.model import Identity, Json, SlackSettings
 from bridge.wire import encoded, parsed
 
@@ -204,6 +205,7 @@ class Api:
                     verb,
                     self._settings.api_url + method,
                     headers=headers or self._headers,
+                    proxy=proxy_for(self._settings.api_url),
                     allow_redirects=False,  # Slack sends none, and a POST would come back as a GET
                     **body,
                 ) as response:
