@@ -255,7 +255,9 @@ async def _mark(lane: Lane, load: Sequence[Outgoing]) -> Mark:
     """Every try is marked anew: who looks waits for what may still come of the last one."""
     conversation = lane.conversation
     since = lane.mark.since if lane.mark else conversation.last_post_ts
-    ids = [outgoing.id for outgoing in load]
+    ids = tuple(outgoing.id for outgoing in load)
+    # Known before it is stored: `restore` would write that of the last try over it.
+    lane.mark = Mark(ids, lane.kit.redis_now(), since)
     lane.mark = await store_insist(
         lambda: lane.kit.store.mark(conversation.id, ids, since), lane.kit.clock
     )

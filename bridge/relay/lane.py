@@ -150,7 +150,8 @@ class Lane:
         """Store again what only we may know since the store lost its last writes."""
         async with self._writing:
             if mark := self.mark:
-                await self._store(lambda: self._mark(mark))
+                # There may be a newer one by the time that the store answers.
+                await self._store(lambda: self._mark(self.mark or mark))
         await self._rewrite(tuple(self._settled))
 
     @property

@@ -9,8 +9,17 @@ import structlog
 
 from bridge import metrics
 from bridge.core.errors import NotOwner, StoreAway, Temporary
-from bridge.core.model import ConversationId, NoticeKind, Phase, Policy, Reopen
+from bridge.core.model import (
+    AgentMessage,
+    ConversationId,
+    Mark,
+    NoticeKind,
+    Phase,
+    Policy,
+    Reopen,
+)
 from bridge.core.ports import Renewal
+from bridge.relay import back
 from bridge.store.pipe import Argument
 from tests.relay.lifeline import Lifeline, Redis
 from tests.relay.play import LONG
@@ -700,6 +709,27 @@ async def test_what_a_refused_lane_knows_is_not_stored_without_what_led_to_it(wo
     replica.worker._take_place(id_.place)
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "there"]
+
+
+async def test_a_mark_that_is_stored_again_is_the_newest(world: World) -> None:
+    """A try was marked while what only we may know was stored again, in a Redis that comes and goes.
+    With the mark of the try before, whoever came after us would look for less than was posted."""
+    replica = await world.replica()
+    id_ = await world.opened("hello")
+    await world.settled(id_)
+    lane = replica.lane(id_)
+    lane.mark = Mark(("first",), 0.0)
+    replica.lifeline.redis = Redis.AWAY
+    tries = [AgentMessage(one, "Mina", one) for one in ("first", "second")]
+    marking = asyncio.create_task(back._mark(lane, tries))
+    await world.clock.sleep(0.05)
+    restoring = asyncio.create_task(lane.restore())
+    await world.clock.sleep(1.0)
+    replica.lifeline.redis = Redis.UP
+    await asyncio.gather(marking, restoring)
+    kept = await world.kept(id_)
+    assert kept.mark
+    assert kept.mark.ids == ("first", "second")
 
 
 async def test_a_place_that_is_ours_all_the_same_is_listened_to_again(world: World) -> None:
