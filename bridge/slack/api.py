@@ -189,8 +189,8 @@ class Api:
         guard: Guard | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Answer:
-        """Fields that are None are left out. Not by slack_sdk's client: that costs a third of a post
-        and takes some answers (plain text, 5xx) for defects of its own."""
+        """Fields that are None are left out. Not by slack_sdk's client: that costs a quarter more a
+        post, and takes some answers (plain text, 5xx) for defects of its own."""
         if self._session is None or self._session.closed:
             raise RuntimeError("the Slack API is not open")
         self._mind_limits(method)

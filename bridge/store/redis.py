@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -397,9 +398,10 @@ class RedisStore:
     async def arrivals(self) -> AsyncIterator[Arrival | Signal]:
         """See `ports.Store`. Connects again by itself; what was published meanwhile is missed and
         comes by way of `renew`."""
-        async for message in self._subscription.messages():
-            if (heard := self._heard(message)) is not None:
-                yield heard
+        async with aclosing(self._subscription.messages()) as messages:
+            async for message in messages:
+                if (heard := self._heard(message)) is not None:
+                    yield heard
 
     def _heard(self, message: Message) -> Arrival | Signal | None:
         vacancies = message["channel"].decode() == self._vacancies

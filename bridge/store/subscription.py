@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Subscription:
         if self._listening and not self._listening.expired():
             self._listening.reschedule(asyncio.get_running_loop().time())
 
-    async def messages(self) -> AsyncIterator[Message]:
+    async def messages(self) -> AsyncGenerator[Message]:
         """Everything from now on, `subscribe` of each channel first and after each interruption."""
         told = False
         while True:
