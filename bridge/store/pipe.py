@@ -118,9 +118,9 @@ class _Line:
             writing = asyncio.create_task(self._write())
             await self._read()
         except (redis.RedisError, OSError) as error:
+            self._end(error)
             if describe(error).code in _MOVED:
                 self._moved()
-            self._end(error)
         finally:
             self._end(redis.ConnectionError())
             # Before the connection is closed: redis-py opens it again for whoever writes.

@@ -30,12 +30,15 @@ class Subscription:
         self._client = client
         self._channels = channels
         self._quiet_seconds = quiet_seconds
+        self._stale = False
         self._listening: asyncio.Timeout | None = None
+        """While the next message is waited for."""
 
     def renew(self) -> None:
         """Connect again: the name may lead to another Redis by now. Closing the connection under
         redis-py instead would be met by it as an AttributeError if it was about to write."""
-        if self._listening and not self._listening.expired():
+        self._stale = True
+        if self._listening is not None and not self._listening.expired():
             self._listening.reschedule(asyncio.get_running_loop().time())
 
     async def messages(self) -> AsyncGenerator[Message]:
@@ -55,6 +58,7 @@ class Subscription:
 
     async def _connected(self) -> AsyncGenerator[Message]:
         async with self._client.pubsub() as channel:
+            self._stale = False
             with translated():
                 await channel.subscribe(*self._channels)
             asked = False
@@ -69,10 +73,15 @@ class Subscription:
 
     async def _next(self, channel: redis.client.PubSub) -> Message | None:
         """None when nothing came, and Redis was asked."""
-        async with asyncio.timeout(None) as self._listening:
-            message: Message | None = await channel.get_message(timeout=self._quiet_seconds)
-            if message is None:
-                await channel.ping()
-        if self._listening.expired():  # while redis-py kept its cancellation to itself
+        message: Message | None = None
+        if not self._stale:
+            try:
+                async with asyncio.timeout(None) as self._listening:
+                    message = await channel.get_message(timeout=self._quiet_seconds)
+                    if message is None:
+                        await channel.ping()
+            finally:
+                self._listening = None
+        if self._stale:  # also where redis-py kept its cancellation to itself
             raise redis.ConnectionError
         return message

@@ -229,6 +229,16 @@ async def test_after_read_only_the_subscription_is_made_anew_too(real: Server) -
     await store.close()
 
 
+async def test_so_it_is_while_nobody_waits_for_a_message(real: Server) -> None:
+    async with store_of(real) as store:
+        arrivals = store.arrivals()
+        assert await anext(arrivals) is Signal.LISTENING
+        await real.do("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreAway, match="read-only"):
+            await store.accept(wrote(thread()))
+        assert await asyncio.wait_for(anext(arrivals), 10) is Signal.LISTENING
+
+
 async def test_where_redis_does_not_say_which_it_is_that_is_a_concern(real: Server) -> None:
     """And everything works all the same."""
     await real.do("ACL", "SETUSER", "bridge", "on", ">p", "~*", "&*", "+@all", "-info")
