@@ -10,6 +10,7 @@ import redis.asyncio as redis
 
 from bench import shapes
 from bridge.core.events import Incoming, Wrote
+from bridge.core.lookback import NOTHING
 from bridge.core.model import (
     Contact,
     Conversation,
@@ -18,7 +19,6 @@ from bridge.core.model import (
     Person,
     Phase,
     Place,
-    Seen,
     Sent,
     Workspace,
 )
@@ -33,7 +33,7 @@ def _conversation(index: int) -> Conversation:
     """One in the middle of its life, in whose chat something was written before."""
     id_ = ConversationId(Place(_PLACE, shapes.channel(index)), shapes.thread(index))
     history = [
-        Seen(shapes.old_item_id(index, position), shapes.HISTORY_BEGAN + position)
+        (shapes.old_item_id(index, position), shapes.HISTORY_BEGAN + position)
         for position in range(shapes.HISTORY)
     ]
     return Conversation(
@@ -50,8 +50,8 @@ def _conversation(index: int) -> Conversation:
             connected=True,
         ),
         people=(Person(shapes.USER, "Ana Ruiz"),),
-        last_own=Sent(history[-1].id, history[-1].time),
-        seen=tuple(history),
+        last_own=Sent(*history[-1]),
+        seen=NOTHING.plus(history),
         last_ts=shapes.thread(index),
         last_post_ts=shapes.thread(index),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import aiohttp
 
@@ -17,7 +17,8 @@ from bridge.connect.quota import Quotas, Urgency
 from bridge.connect.request import compose
 from bridge.connect.stream import Heartbeats
 from bridge.core.errors import Gone
-from bridge.core.model import Contact, Item, Opening, Seen, Sent, Started
+from bridge.core.lookback import LookBack
+from bridge.core.model import Contact, Item, Opening, Sent, Started
 from bridge.core.ports import ChatListener, Clock
 
 
@@ -46,7 +47,7 @@ class ConnectSide:
     def listen(
         self,
         contact: Contact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         started: Started | None = None,
     ) -> ConnectChat:
@@ -95,7 +96,7 @@ class ConnectChat:
         judge: Judge,
         heartbeats: Heartbeats,
         contact: Contact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         on_done: Callable[[ConnectChat], None],
     ) -> None:
@@ -103,12 +104,11 @@ class ConnectChat:
         self._on_done = on_done
         self._ended = False
         """The contact is over, which is more than that we stopped listening."""
-        seen = tuple(seen)
         credentials = self._credentials = Credentials(
             api=api,
             judge=judge,
             contact=contact,
-            active_at=max((one.time for one in seen), default=0.0),
+            active_at=seen.newest,
             clock=clock,
             on_renewed=listener.renewed,
             on_over=self._over,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from bridge.connect.api import ConnectSettings
 from bridge.connect.connection import backoff
@@ -19,7 +19,8 @@ from bridge.connect.quota import Urgency
 from bridge.connect.transcript import read_transcript
 from bridge.connect.translate import item_of
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
-from bridge.core.model import Item, ItemKind, Seen
+from bridge.core.lookback import LookBack
+from bridge.core.model import Item, ItemKind
 from bridge.core.ports import ChatListener, Clock
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Inbound:
         clock: Clock,
         credentials: Credentials,
         *,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         on_ended: Callable[[], None],
     ) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bridge.core.model import Item, Seen
+from bridge.core.lookback import LookBack
+from bridge.core.model import Item
 
 _HELD = float("inf")
 """Due when the gap before it is filled."""
@@ -35,15 +36,13 @@ class Merger:
     held until the transcript has filled it.
     """
 
-    def __init__(self, seen: Iterable[Seen] = (), lookback: float = 300.0, keep: int = 100) -> None:
+    def __init__(self, seen: LookBack, lookback: float = 300.0, keep: int = 100) -> None:
         self._lookback = lookback
         self._keep = keep
-        self._forget_above = 2 * keep
-        self._known = {each.id: each.time for each in seen}
+        self._known = seen
         self._waiting: dict[str, _Waiting] = {}
-        self._newest = max(self._known.values(), default=float("-inf"))
         # Of what is older than this the ids are forgotten: in a transcript it is old news.
-        self._horizon = self._newest - lookback
+        self._horizon = seen.newest - lookback
         self._gap: float | None = self._horizon
 
     def __len__(self) -> int:
@@ -52,7 +51,7 @@ class Merger:
     @property
     def floor(self) -> float:
         """How far back a transcript has to be read (Unix seconds); -inf: to its start."""
-        return self._newest - self._lookback if self._gap is None else self._gap
+        return self._known.newest - self._lookback if self._gap is None else self._gap
 
     @property
     def has_gap(self) -> bool:
@@ -112,19 +111,12 @@ class Merger:
         )
         for each in out:
             del self._waiting[each.item.id]
-            self._known[each.item.id] = each.item.time
-        self._newest = max(self._newest, out[-1].item.time)
+        self._known = self._known.plus((each.item.id, each.item.time) for each in out)
         self._forget()
         return [each.item for each in out]
 
     def _forget(self) -> None:
-        # Sorting at every item would cost more than the few ids it saves: so it is done each time
-        # that their number has doubled, because a flood may leave nothing that is old enough.
-        if len(self._known) <= self._forget_above:
-            return
-        by_age = sorted(self._known.items(), key=lambda pair: pair[1], reverse=True)
-        old = [pair for pair in by_age[self._keep :] if pair[1] < self.floor]
-        for item_id, time in old:
-            del self._known[item_id]
-            self._horizon = max(self._horizon, time)
-        self._forget_above = 2 * max(self._keep, len(self._known))
+        kept = self._known.since(self.floor, self._keep)
+        if forgotten := len(self._known) - len(kept):
+            self._horizon = max(self._horizon, self._known.time(forgotten - 1))
+            self._known = kept

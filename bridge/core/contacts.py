@@ -28,6 +28,7 @@ from bridge.core.events import (
     StartRefused,
     Then,
 )
+from bridge.core.lookback import NOTHING, LookBack
 from bridge.core.model import (
     Conversation,
     CustomerMessage,
@@ -37,7 +38,6 @@ from bridge.core.model import (
     Phase,
     Policy,
     Progress,
-    Seen,
     Sent,
 )
 from bridge.core.parked import unsent
@@ -105,7 +105,7 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
         carried=first_id if end else "",
         last_own=None,
         split_limit=policy.split_limit,
-        seen=(),
+        seen=NOTHING,
         past_seen=_past_seen(conversation),
         past_own=_past_own(conversation),
         told=(),
@@ -119,11 +119,11 @@ def _open(conversation: Conversation, event: Identified, policy: Policy) -> Deci
     return without_button(Decision(owe(opened, connecting)))
 
 
-def _past_seen(conversation: Conversation) -> tuple[Seen, ...]:
+def _past_seen(conversation: Conversation) -> LookBack:
     """What tells the items of past chats that were never posted from all others: of a chat whose
     end was missed the whole look-back, of another the newest item. A chat of which nothing was
     heard changes nothing."""
-    heard = conversation.seen if conversation.missed else conversation.seen[-1:]
+    heard = conversation.seen if conversation.missed else conversation.seen.last(1)
     return heard or conversation.past_seen
 
 
@@ -269,7 +269,7 @@ def ended(
         told=(),
         # What an earlier chat left unposted stays so until a transcript was read, which is before
         # Subscribed.
-        seen=conversation.seen if read else (*conversation.past_seen, *conversation.seen),
+        seen=conversation.seen if read else conversation.past_seen.merged(conversation.seen),
         missed=(lived is not None and not heard) or (conversation.missed and not read),
         past_contact_id=lived.contact_id if lived else conversation.past_contact_id,
     )

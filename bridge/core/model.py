@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from bridge.core.lookback import NOTHING, LookBack
 from bridge.core.value import Hidden, Value
 
 
@@ -226,17 +227,6 @@ class Item(Value, frozen=True):
     """The contact it was said in: a transfer begins another one of the same chat."""
 
 
-class Seen(Value, frozen=True, array_like=True):
-    """An item that needs no more work; `time` is its `AbsoluteTime`.
-
-    A hundred of these are most of what is stored with each message, so they are written without
-    names. A third field has to come last, with a default.
-    """
-
-    id: str
-    time: float
-
-
 class NoticeKind(StrEnum):
     """What the bridge itself says in a thread."""
 
@@ -344,9 +334,9 @@ class Conversation(Value, frozen=True):
     split_limit: int = 0
     """Characters in one SendMessage of this chat, whatever the settings are by now: what is in the air
     has to be cut the same by whoever tries it again. 0: as they are."""
-    seen: tuple[Seen, ...] = ()
+    seen: LookBack = NOTHING
     """The look-back: items of this contact that are posted, owed, or need no showing."""
-    past_seen: tuple[Seen, ...] = ()
+    past_seen: LookBack = NOTHING
     """What is known of the chat before: its look-back where its end was missed (what a continued
     chat brings back of it and is not in here was never posted), else its newest item."""
     past_own: Sent | None = None

@@ -166,7 +166,7 @@ def _item_failed(
     """An item of the transcript that cannot be shown; the others go on."""
     contact, item = conversation.contact, event.item
     here = contact is not None and contact.contact_id == event.contact_id
-    if not here or item.id in {seen.id for seen in conversation.seen}:
+    if not here or item.id in conversation.seen:
         return Decision(conversation)
     known = transcript.remember(conversation, (item,), policy)
     news = not item.past or conversation.missed

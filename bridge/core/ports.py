@@ -8,6 +8,7 @@ from enum import Enum, StrEnum, auto
 from typing import Protocol
 
 from bridge.core.events import Identified, Incoming
+from bridge.core.lookback import LookBack
 from bridge.core.model import (
     Contact,
     Conversation,
@@ -17,7 +18,6 @@ from bridge.core.model import (
     Opening,
     Outgoing,
     Place,
-    Seen,
     Sent,
     Started,
 )
@@ -193,7 +193,7 @@ class AgentSide(Protocol):
     def listen(
         self,
         contact: Contact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         started: Started | None = None,
     ) -> Chat:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 
 from msgspec.structs import replace
 
 from bridge.core.contacts import ended
 from bridge.core.decision import Decision, owing, without_button
 from bridge.core.events import ItemsArrived, TellAgent
+from bridge.core.lookback import LookBack
 from bridge.core.model import (
     AgentMessage,
     Contact,
@@ -21,11 +20,9 @@ from bridge.core.model import (
     NoticeKind,
     Outgoing,
     Policy,
-    Seen,
     Sent,
 )
 
-_TIME = attrgetter("time")
 ASIDE = "[Slack bridge] "
 """Begins what the bridge itself tells the agent, in the customer's name."""
 
@@ -43,9 +40,7 @@ def items_arrived(
     contact = conversation.contact
     if not contact or contact.contact_id != event.contact_id:
         return Decision(conversation)
-    told = {item.id for item in event.items}
-    known = {seen.id for seen in conversation.seen if seen.id in told}
-    fresh = [item for item in event.items if item.id not in known]
+    fresh = [item for item in event.items if item.id not in conversation.seen]
     if not fresh:
         return Decision(conversation)
     shown = (_shown(conversation, item) for item in fresh)
@@ -114,10 +109,10 @@ def stood_in_thread(conversation: Conversation, ids: Iterable[str]) -> Conversat
     items = [one for one in ids if ":" not in one]
     if not items:
         return conversation
-    newest = max((one.time for one in (*conversation.past_seen, *conversation.seen)), default=0.0)
-    known = {seen.id for seen in conversation.seen}
-    strays = tuple(Seen(item_id, newest) for item_id in items if item_id not in known)
-    return replace(conversation, seen=(*conversation.seen, *strays)) if strays else conversation
+    seen = conversation.seen
+    newest = max(conversation.past_seen.newest, seen.newest, 0.0)
+    strays = [(item_id, newest) for item_id in items if item_id not in seen]
+    return replace(conversation, seen=seen.plus(strays)) if strays else conversation
 
 
 def _moved_on(contact: Contact, fresh: Sequence[Item]) -> Contact:
@@ -163,17 +158,11 @@ def _shown(conversation: Conversation, item: Item) -> Outgoing | None:
 def _was_missed(conversation: Conversation, item: Item) -> bool:
     """Whether an item of a past chat was written while nobody listened, and never posted. What is
     older than the look-back was."""
-    oldest = min((seen.time for seen in conversation.past_seen), default=float("-inf"))
-    ids = {seen.id for seen in conversation.past_seen}
-    return conversation.missed and item.time > oldest and item.id not in ids
+    past = conversation.past_seen
+    return conversation.missed and item.time > past.oldest and item.id not in past
 
 
-def _look_back(seen: tuple[Seen, ...], fresh: Sequence[Item], policy: Policy) -> tuple[Seen, ...]:
-    """`seen`, which is in order, and `fresh`, without what is too old."""
-    merged = list(seen)
-    for item in fresh:
-        insort(merged, Seen(item.id, item.time), key=_TIME)
-    if not merged:
-        return ()
-    recent = bisect_left(merged, merged[-1].time - policy.lookback_seconds, key=_TIME)
-    return tuple(merged[min(recent, max(len(merged) - policy.lookback_items, 0)) :])
+def _look_back(seen: LookBack, fresh: Sequence[Item], policy: Policy) -> LookBack:
+    """`seen` and `fresh`, without what is too old."""
+    grown = seen.plus((item.id, item.time) for item in fresh)
+    return grown.since(grown.newest - policy.lookback_seconds, policy.lookback_items)

@@ -14,7 +14,8 @@ import pytest
 from bridge.connect.api import ConnectSettings
 from bridge.connect.chat import ConnectChat, ConnectSide
 from bridge.connect.quota import Rate
-from bridge.core.model import Contact, Seen, Started
+from bridge.core.lookback import NOTHING, LookBack
+from bridge.core.model import Contact, Started
 from bridge.sandbox.connect.server import ConnectSandbox
 from bridge.sandbox.connect.settings import Settings
 from tests.connect.support import PATIENCE, Listener, SystemClock, eventually, opening
@@ -159,7 +160,7 @@ class World:
         side = side or self.side()
         started = await self.start(side, **changes)
         listener = Listener()
-        chat = side.listen(started.contact, (), listener, started)
+        chat = side.listen(started.contact, NOTHING, listener, started)
         talk = Talk(started, chat, listener)
         await eventually(lambda: listener.subscriptions, "subscribed")
         await eventually(lambda: listener.texts("SYSTEM"), "greeting")
@@ -169,7 +170,7 @@ class World:
         return talk
 
     def listen(
-        self, side: ConnectSide, contact: Contact, seen: tuple[Seen, ...] = ()
+        self, side: ConnectSide, contact: Contact, seen: LookBack = NOTHING
     ) -> tuple[ConnectChat, Listener]:
         listener = Listener()
         return side.listen(contact, seen, listener), listener

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Denied, Gone, Rejected
-from bridge.core.model import ItemKind, Seen
+from bridge.core.lookback import NOTHING
+from bridge.core.model import ItemKind
 from tests.connect.service import World, world
 from tests.connect.support import eventually, opening
 
@@ -152,7 +153,7 @@ async def test_catching_up_after_a_restart_uses_the_stored_token(world: World) -
     talk = await world.talk()
     sent = (await talk.chat.send("In the air", "t-1")).item_id
     await eventually(lambda: sent in talk.listener.ids, "the echo")
-    seen = tuple(Seen(each.id, each.time) for each in talk.listener.told if each.id != sent)
+    seen = NOTHING.plus((each.id, each.time) for each in talk.listener.told if each.id != sent)
     await talk.chat.close()
     await world.desk.fault("delay", "CreateParticipantConnection", seconds=0.5)
     before = len(await world.desk.requests("CreateParticipantConnection"))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from bridge import metrics
 from bridge.core.errors import Gone, Rejected, Temporary, Uncertain
+from bridge.core.lookback import NOTHING
 from bridge.core.model import ItemKind
 from tests.connect.service import Talk, World, poll, world
 from tests.connect.support import Listener, eventually, opening
@@ -44,7 +45,7 @@ async def test_a_greeting_whose_frame_is_lost(world: World) -> None:
     side = world.side()
     started = await world.start(side)
     listener = Listener()
-    side.listen(started.contact, (), listener, started)
+    side.listen(started.contact, NOTHING, listener, started)
     await eventually(lambda: listener.texts("SYSTEM"), "greeting")
     assert listener.texts("SYSTEM") == [GREETING]
 
@@ -295,7 +296,7 @@ async def test_a_contact_that_died_before_it_was_connected(world: World) -> None
     started = await world.start(side)
     await world.desk.reached(started.contact.contact_id, "ended")
     listener = Listener()
-    side.listen(started.contact, (), listener, started)
+    side.listen(started.contact, NOTHING, listener, started)
     await eventually(lambda: listener.overs, "over")
     assert (listener.overs, listener.subscriptions, listener.told) == (1, 0, [])
 

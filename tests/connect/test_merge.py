@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.connect.merge import Merger
-from bridge.core.model import Item, ItemKind, Seen
+from bridge.core.lookback import NOTHING, LookBack
+from bridge.core.model import Item, ItemKind
+from tests.core.support import known
 
 
 def item(number: int, time: float | None = None) -> Item:
@@ -17,7 +17,7 @@ def ids(items: list[Item]) -> list[str]:
     return [each.id for each in items]
 
 
-def complete(seen: Sequence[Seen] = (), lookback: float = 300.0, keep: int = 100) -> Merger:
+def complete(seen: LookBack = NOTHING, lookback: float = 300.0, keep: int = 100) -> Merger:
     """One whose gap at the beginning is filled."""
     merger = Merger(seen, lookback, keep)
     merger.close_gap(due=0)
@@ -54,7 +54,7 @@ def test_what_comes_too_late_still_goes_out_once() -> None:
 
 
 def test_frames_wait_for_the_gap_unless_the_transcript_has_them() -> None:
-    merger = Merger([Seen("i1", 1.0)])
+    merger = Merger(known(1))
     merger.heard(item(5), due=0)
     merger.heard(item(3), due=0)
     assert ids(merger.release(1000)) == []
@@ -67,7 +67,7 @@ def test_frames_wait_for_the_gap_unless_the_transcript_has_them() -> None:
 
 
 def test_a_gap_keeps_its_width_and_its_ids_until_it_is_closed() -> None:
-    merger = complete([Seen("i1000", 1000.0)], lookback=10, keep=5)
+    merger = complete(known(1000), lookback=10, keep=5)
     merger.open_gap()
     for number in range(2000, 3000):
         merger.heard(item(number), due=0)
@@ -84,7 +84,7 @@ def test_a_gap_keeps_its_width_and_its_ids_until_it_is_closed() -> None:
 
 
 def test_a_flush_lets_everything_out_in_order() -> None:
-    merger = Merger()
+    merger = Merger(NOTHING)
     assert merger.flush() == []
     merger.heard(item(2), due=1)
     merger.read([item(1)], now=9)
@@ -93,18 +93,18 @@ def test_a_flush_lets_everything_out_in_order() -> None:
 
 
 def test_nothing_seen_before_means_reading_from_the_start() -> None:
-    assert Merger().floor == float("-inf")
-    assert Merger([Seen("i1", 1000.0), Seen("i2", 900.0)], lookback=300).floor == 700.0
+    assert Merger(NOTHING).floor == float("-inf")
+    assert Merger(known(1000, 900), lookback=300).floor == 700.0
 
 
 def test_what_the_transcript_shows_from_before_the_lookback_is_old_news() -> None:
-    merger = Merger([Seen("i1000", 1000.0)], lookback=300)
+    merger = Merger(known(1000), lookback=300)
     merger.read([item(600), item(800), item(1000)], now=0)
     assert ids(merger.release(0)) == ["i800"]
 
 
 def test_a_frame_is_news_however_old_its_time() -> None:
-    merger = complete([Seen("i1000", 1000.0)])
+    merger = complete(known(1000))
     merger.heard(item(1), due=0)
     assert ids(merger.release(0)) == ["i1"]
 
@@ -153,7 +153,7 @@ steps = st.lists(
 def test_each_item_goes_out_once_and_each_release_is_in_order(
     steps: list[tuple[str, int | list[int], float]], seen: list[int]
 ) -> None:
-    merger = Merger([Seen(f"i{number}", float(number)) for number in seen])
+    merger = Merger(known(*seen))
     came, out = set[str](), list[str]()
     for clock, (how, what, wait) in enumerate(steps):
         if how == "lost":

@@ -17,7 +17,8 @@ from bridge.connect.quota import Quotas, Rate, Urgency
 from bridge.connect.refusals import Forbidden
 from bridge.connect.translate import EVENT
 from bridge.core.errors import Rejected, Temporary
-from bridge.core.model import Item, Seen
+from bridge.core.lookback import NOTHING
+from bridge.core.model import Item
 from tests.connect.support import FakeClock, Listener, settle
 
 SETTINGS = ConnectSettings(region="us-east-1", reorder_window_ms=0, lookback_seconds=10)
@@ -80,7 +81,7 @@ def echo(number: int) -> dict[str, Any]:
 
 
 def inbound(service: Service, clock: FakeClock, listener: Listener, *seen: int) -> Inbound:
-    known = [Seen(f"i{number}", BEGIN + number) for number in seen]
+    known = NOTHING.plus((f"i{number}", BEGIN + number) for number in seen)
     return Inbound(SETTINGS, clock, service, seen=known, listener=listener, on_ended=lambda: None)
 
 
@@ -121,7 +122,7 @@ async def test_an_end_that_is_heard_behind_a_gap_was_not_heard_to_its_end(lost: 
         SETTINGS,
         clock,
         service,
-        seen=[Seen("i0", BEGIN)],
+        seen=NOTHING.plus([("i0", BEGIN)]),
         listener=listener,
         on_ended=lambda: ends.append(True),
     )

@@ -7,7 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from bridge.connect.quota import Rate
-from bridge.core.model import Seen
+from bridge.core.lookback import NOTHING
 from tests.connect.service import QUOTAS, Talk, World, world
 from tests.connect.support import eventually
 
@@ -60,7 +60,7 @@ async def test_after_a_failover_the_recently_active_come_first(world: World) -> 
     listeners = []
     for talk, active_at in zip(talks, activity, strict=True):
         contact = replace(talk.started.contact, connected=True)
-        listeners.append(world.listen(after, contact, (Seen("i", active_at),))[1])
+        listeners.append(world.listen(after, contact, NOTHING.plus([("i", active_at)]))[1])
     listeners.append(world.listen(after, new.contact)[1])
     for listener in listeners:
         await eventually(lambda one=listener: one.subscriptions, "subscribed")  # type: ignore[misc]

@@ -95,7 +95,7 @@ class Promises:
         shown = (ItemKind.MESSAGE, ItemKind.ATTACHMENT)
         required = [item for item in contact.items if item.kind in shown and not item.own]
         state = self.state
-        seen = {one.id for one in state.seen} | {one.id for one in state.past_seen}
+        seen = state.seen.merged(state.past_seen)
         if self._is_continued(contact):
             pass
         elif contact.left:

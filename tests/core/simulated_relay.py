@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bridge.core.conversation import deadline, decide, duties, next_up
@@ -29,6 +29,7 @@ from bridge.core.events import (
     ThreadRead,
     Ticked,
 )
+from bridge.core.lookback import LookBack
 from bridge.core.model import Conversation, Item, ItemKind, Phase
 from bridge.core.ports import Kept
 from bridge.relay.lease import Lease
@@ -51,11 +52,11 @@ class Owner(Protocol):
 class SimChat:
     """The live end of one contact: connect, subscribe, read the transcript, hear."""
 
-    def __init__(self, lane: SimLane, contact_id: str, known: Collection[str]) -> None:
+    def __init__(self, lane: SimLane, contact_id: str, known: LookBack) -> None:
         self._lane = lane
         self._connect = lane.world.connect
         self.contact_id = contact_id
-        self._known = set(known)
+        self._known = known
         self._kept_back: list[Item] = []
         self._gap = True
         self._new = not known
@@ -107,7 +108,7 @@ class SimChat:
         if self.done:
             return
         fresh = {item.id: item for item in items if item.id not in self._known}
-        self._known |= set(fresh)
+        self._known = self._known.plus((item.id, item.time) for item in fresh.values())
         ordered = sorted(fresh.values(), key=lambda item: item.time)
         if ordered:
             self._lane.hear(ItemsArrived(self.contact_id, tuple(ordered)))
@@ -331,5 +332,5 @@ class SimLane:
             return
         if self.chat:
             self.chat.close()
-        self.chat = SimChat(self, contact_id, [seen.id for seen in self.conversation.seen])
+        self.chat = SimChat(self, contact_id, self.conversation.seen)
         self._extras.append(Task(self.chat.run()))

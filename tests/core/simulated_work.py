@@ -184,7 +184,7 @@ def _find_root(lane: SimLane) -> Steps[NoRoot | None]:
 def end(lane: SimLane) -> Steps[None]:
     if lane.chat:
         contact_id = lane.chat.contact_id
-        seen = [seen.id for seen in lane.conversation.seen]
+        seen = lane.conversation.seen
         yield from insist(
             lambda: lane.world.air.call(
                 f"end/{contact_id}", lambda: lane.world.leave(contact_id, seen)

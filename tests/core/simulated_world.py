@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.core.events import Incoming, PostFailed, Wrote
+from bridge.core.lookback import LookBack
 from bridge.core.model import ConversationId, Outgoing, Policy, Sent
 from bridge.core.ports import Accepted, Intake
 from tests.core.simulated_platforms import WORD, Faults, SimConnect, SimSlack
@@ -56,14 +57,16 @@ class World:
         """What only one process knew is gone."""
         self.forgotten = True
         state = self.store.load().conversation
-        known = {seen.id for seen in (*state.seen, *state.past_seen)}
+        known = state.seen.merged(state.past_seen)
         for heard in self.heard_before_leaving.values():
-            heard.intersection_update(known)
+            heard.intersection_update([item_id for item_id in heard if item_id in known])
 
-    def leave(self, contact_id: str, seen: Iterable[str]) -> None:
+    def leave(self, contact_id: str, seen: LookBack) -> None:
         """DisconnectParticipant."""
-        self.connect.contacts[contact_id].left = True
-        self.heard_before_leaving.setdefault(contact_id, set(seen))
+        contact = self.connect.contacts[contact_id]
+        contact.left = True
+        heard = {item.id for item in contact.items if item.id in seen}
+        self.heard_before_leaving.setdefault(contact_id, heard)
 
     def send(self, contact_id: str, text: str, token: str) -> Sent:
         """SendMessage. No word may arrive twice, or after its message was settled."""

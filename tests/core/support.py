@@ -19,6 +19,7 @@ from bridge.core.events import (
     Subscribed,
     Wrote,
 )
+from bridge.core.lookback import NOTHING, LookBack
 from bridge.core.model import (
     Contact,
     Conversation,
@@ -76,6 +77,11 @@ def item(
     """The transcript's entry of second `number`."""
     role = role or ("CUSTOMER" if own else "AGENT")
     return Item(f"i{number}", float(number), kind, role, "Ann", text, own=own, past=past)
+
+
+def known(*numbers: int) -> LookBack:
+    """The look-back that these items leave."""
+    return NOTHING.plus((f"i{number}", float(number)) for number in numbers)
 
 
 def arrived(*items: Item) -> ItemsArrived:

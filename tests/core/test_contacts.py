@@ -25,6 +25,7 @@ from bridge.core.events import (
     Then,
     Wrote,
 )
+from bridge.core.lookback import NOTHING
 from bridge.core.model import (
     Conversation,
     ItemKind,
@@ -34,7 +35,6 @@ from bridge.core.model import (
     Phase,
     Policy,
     Progress,
-    Seen,
     Sent,
 )
 from tests.core.support import (
@@ -51,6 +51,7 @@ from tests.core.support import (
     ended,
     ending,
     item,
+    known,
     last,
     notices,
     opened,
@@ -323,15 +324,15 @@ def reopened(before: Conversation) -> Conversation:
 
 def test_of_a_chat_that_was_heard_to_its_end_the_newest_item_is_kept() -> None:
     heard = after(opened(), arrived(item(3), item(4), item(9, ItemKind.ENDED)))
-    assert reopened(heard).past_seen == (Seen("i9", 9.0),)
+    assert reopened(heard).past_seen == known(9)
     assert not reopened(heard).missed
 
 
 def test_of_a_chat_whose_end_was_missed_the_look_back_is_kept() -> None:
     missed = after(opened(), arrived(item(3), item(4)), OVER)
     again = reopened(missed)
-    assert again.past_seen == (Seen("i3", 3.0), Seen("i4", 4.0))
-    assert (again.seen, again.missed) == ((), True)
+    assert again.past_seen == known(3, 4)
+    assert (again.seen, again.missed) == (NOTHING, True)
 
 
 @pytest.mark.parametrize("reason", ["refused", "never connected", "ended from outside"])
@@ -344,7 +345,7 @@ def test_a_chat_of_which_nothing_was_heard_hides_nothing(reason: str) -> None:
         "ended from outside": [ContactStarted(second), Subscribed(), ContactOver("c2")],
     }
     third = reopened(after(again, *events[reason]))
-    assert third.past_seen == (Seen("i3", 3.0),)
+    assert third.past_seen == known(3)
     assert third.missed
 
 
@@ -360,14 +361,14 @@ def test_a_flow_that_ends_the_chat_at_once_is_an_end() -> None:
 def test_a_start_that_was_called_off_hides_nothing_either() -> None:
     again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
     third = reopened(after(again, AskedToEnd("1003.000000", "U1"), Wrote(wrote(1001))))
-    assert third.past_seen == (Seen("i3", 3.0),)
+    assert third.past_seen == known(3)
     assert third.missed
 
 
 def test_a_chat_that_ended_before_its_transcript_was_read_hides_nothing() -> None:
     again = after(reopened(after(opened(), arrived(item(3)), OVER)), ContactStarted(CONTACT))
     third = reopened(after(again, arrived(item(8), item(9, ItemKind.ENDED))))
-    assert third.past_seen == (Seen("i3", 3.0), Seen("i8", 8.0), Seen("i9", 9.0))
+    assert third.past_seen == known(3, 8, 9)
     assert third.missed
 
 

@@ -13,6 +13,7 @@ from bridge.core.events import (
     Posted,
     TellAgent,
 )
+from bridge.core.lookback import NOTHING
 from bridge.core.model import (
     AgentMessage,
     Conversation,
@@ -23,7 +24,6 @@ from bridge.core.model import (
     Outgoing,
     Phase,
     Policy,
-    Seen,
     Sent,
 )
 from bridge.core.transcript import ASIDE, no_aside, proof, stood_in_thread
@@ -33,6 +33,7 @@ from tests.core.support import (
     after,
     arrived,
     item,
+    known,
     last,
     notices,
     opened,
@@ -67,7 +68,7 @@ from tests.core.support import (
 def test_what_the_thread_shows(entry: Item, shown: Outgoing | None) -> None:
     decision = last(opened(), arrived(entry))
     assert decision.conversation.owed[1:] == ((shown,) if shown else ())
-    assert decision.conversation.seen == (Seen("i5", 5.0),)
+    assert decision.conversation.seen == known(5)
     assert not decision.save
 
 
@@ -84,7 +85,7 @@ def test_an_agent_is_told_that_a_file_did_not_arrive() -> None:
 def test_items_are_shown_once_and_in_order() -> None:
     heard = after(opened(), arrived(item(5), item(6)), arrived(item(6), item(7)))
     assert [one.id for one in heard.owed[1:]] == ["i5", "i6", "i7"]
-    assert [one.id for one in heard.seen] == ["i5", "i6", "i7"]
+    assert heard.seen == known(5, 6, 7)
 
 
 def test_markdown_stays_markdown() -> None:
@@ -117,17 +118,17 @@ def test_the_end_of_the_chat_before_is_not_the_end() -> None:
 def test_of_a_slow_chat_a_hundred_items_are_remembered() -> None:
     heard = after(opened(), arrived(*(item(1000 * n) for n in range(150))))
     assert len(heard.seen) == 100
-    assert heard.seen[-1] == Seen("i149000", 149_000.0)
+    assert heard.seen == known(*range(50_000, 150_000, 1000))
 
 
 def test_of_a_fast_chat_five_minutes_are_remembered() -> None:
     heard = after(opened(), arrived(*(item(n) for n in range(1, 401))))
-    assert [one.time for one in heard.seen] == [float(n) for n in range(100, 401)]
+    assert heard.seen == known(*range(100, 401))
 
 
 def test_look_back_and_outbox_are_ordered_whatever_the_order_of_arrival() -> None:
     heard = after(opened(), arrived(item(7)), arrived(item(5)))
-    assert [one.id for one in heard.seen] == ["i5", "i7"]
+    assert heard.seen == known(5, 7)
     assert [one.id for one in heard.owed[1:]] == ["i5", "i7"]
 
 
@@ -174,7 +175,7 @@ def test_what_was_found_in_the_thread_is_not_posted_again() -> None:
 
 def test_what_stood_in_the_thread_is_remembered_once() -> None:
     known = stood_in_thread(after(opened(), arrived(item(5))), ["i5", "i6"])
-    assert known.seen == (Seen("i5", 5.0), Seen("i6", 5.0))
+    assert known.seen == NOTHING.plus([("i5", 5.0), ("i6", 5.0)])
     assert stood_in_thread(known, ["i6"]) == known
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Failure, Gone, Rejected
-from bridge.core.model import Contact, Item, ItemKind, Opening, Seen, Sent, Started
+from bridge.core.lookback import LookBack
+from bridge.core.model import Contact, Item, ItemKind, Opening, Sent, Started
 from bridge.core.ports import Chat, ChatListener, Clock
 from bridge.core.transcript import ASIDE
 from tests.relay.fakes import Faults
@@ -186,7 +187,7 @@ class FakeConnect:
     def listen(
         self,
         contact: Contact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         started: Started | None = None,
     ) -> Chat:
@@ -202,12 +203,12 @@ class FakeChat:
         self,
         connect: FakeConnect,
         contact: FakeContact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
     ) -> None:
         self._connect = connect
         self._contact = contact
-        self._known = {one.id for one in seen}
+        self._known = seen
         self._listener = listener
         self._ended = False
         self._closed = False
@@ -242,7 +243,7 @@ class FakeChat:
         fresh = [item for item in items if item.id not in self._known]
         if not fresh or self._closed:
             return
-        self._known.update(item.id for item in fresh)
+        self._known = self._known.plus((item.id, item.time) for item in fresh)
         if any(item.kind is ItemKind.ENDED and not item.past for item in fresh):
             self._ended = True
         self._listener.items(fresh)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
 from bridge.core.errors import Failure, NotOwner, StoreAway
 from bridge.core.events import Incoming
-from bridge.core.model import Contact, ConversationId, Item, Seen, Started
+from bridge.core.lookback import LookBack
+from bridge.core.model import Contact, ConversationId, Item, Started
 from bridge.core.ports import (
     AgentSide,
     Arrival,
@@ -178,7 +179,7 @@ class _Agent(_Port):
     def listen(
         self,
         contact: Contact,
-        seen: Iterable[Seen],
+        seen: LookBack,
         listener: ChatListener,
         started: Started | None = None,
     ) -> Chat:

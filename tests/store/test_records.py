@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.core.events import AskedToEnd, AskedToReopen, Incoming, Returned, Wrote
+from bridge.core.lookback import NOTHING
 from bridge.core.model import (
     AgentMessage,
     Contact,
@@ -16,7 +17,6 @@ from bridge.core.model import (
     Notice,
     NoticeKind,
     Phase,
-    Seen,
 )
 from bridge.core.parked import Parked
 from bridge.store import records
@@ -77,13 +77,13 @@ def test_what_version_1_wrote_is_still_read() -> None:
     record = (
         b'{"v":1,"id":{"place":{"workspace":{"team_id":"T1"},"channel":"C1"},"thread_ts":"1.5"},'
         b'"phase":"open","contact":{"contact_id":"c","participant_id":"p","participant_token":"t"},'
-        b'"seen":[["i1",1.25],["i2",2]],"owed":[{"type":"notice","id":"n","kind":"ended"}],"ended_at":5}'
+        b'"seen":{"packed":"P/QAAAAAAACuKh7/uhHPCkAAAAAAAAAAIJ6jfWQslzI="},"owed":[{"type":"notice","id":"n","kind":"ended"}],"ended_at":5}'
     )
     assert records.read_conversation(record) == Conversation(
         thread(ts="1.5"),
         Phase.OPEN,
         contact=Contact("c", "p", "t"),
-        seen=(Seen("i1", 1.25), Seen("i2", 2.0)),
+        seen=NOTHING.plus([("i1", 1.25), ("i2", 2.0)]),
         owed=(Notice("n", NoticeKind.ENDED),),
         ended_at=5.0,
     )
