@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
@@ -42,7 +42,7 @@ class CatchUp:
         self,
         kit: Kit,
         history: CustomerHistory,
-        lanes: Mapping[ConversationId, Lane],
+        lanes: Callable[[], Iterable[Lane]],
         accept: Callable[[Incoming], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -85,7 +85,7 @@ class CatchUp:
             # Conversations that are taken up later may have lived through both.
             start = min(start, last.since, key=ts_key)
         self._missed = IntakeMissed(start, ended)
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes():
             self._tell(lane)
 
     def _tell(self, lane: Lane) -> None:

@@ -161,7 +161,7 @@ async def test_an_event_whose_lane_is_to_be_loaded_is_not_lost(world: World, not
     empty = keep(world)
     replica = await world.replica()
     root = world.customer.opens("hello")
-    async with replica.worker._loading:
+    async with replica.worker.lanes._loading:
         await world.deliver(root)
         world.customer.written.clear()
         await world.clock.sleep(1.0)
@@ -187,7 +187,7 @@ async def test_states_are_stored_again_at_once(world: World) -> None:
     item = world.connect.says("down 0")
     await world.clock.sleep(1.0)
     put_back(world, waiting)
-    replica.worker._being_loaded.add(id_.place)  # nothing is loaded after it
+    replica.worker.lanes._being_loaded.add(id_.place)  # nothing is loaded after it
     await replica.worker._renew()
     await world.clock.sleep(1.0)
     kept = await world.kept(id_)

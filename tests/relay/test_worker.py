@@ -97,9 +97,9 @@ async def test_nobody_waits_for_dead_sockets_to_close(world: World) -> None:
     first.lifeline.seconds["chat.close"] = 600.0
     here = await world.opened("hello", channel="C1")
     there = await world.opened("hi", channel="C2")
-    first.worker._lost(first.lane(here))
+    first.worker.lanes.lost(first.lane(here))
     await world.clock.sleep(0.5)
-    first.worker._take_place(here.place)
+    first.worker.lanes.take(here.place)
     root = world.customer.opens("new", channel="C3")
     await world.deliver(root)
     await until(lambda: world.connect.hears("new") and here in first.worker.lanes, seconds=5.0)
@@ -117,7 +117,7 @@ async def test_what_a_renewal_tells_of_goes_before_what_was_written_later(world:
     await owner.worker.accept(zero)
     await owner.worker.accept(two)
     await other.worker.accept(one)
-    async with owner.worker._loading:
+    async with owner.worker.lanes._loading:
         await owner.worker._try_to_renew()
         await until(lambda: world.connect.hears("two"))
     assert world.connect.heard() == ["hello", "zero", "one", "two"]
@@ -149,10 +149,10 @@ async def test_an_event_handed_over_twice_is_worked_once(world: World) -> None:
     id_ = await world.opened("hello")
     reply = world.customer.replies(id_, "there")
     await world.deliver(reply)
-    replica.worker._hand_over(reply, 1)
+    replica.worker.lanes.give(reply, 1)
     await until(lambda: world.connect.hears("there"))
     await world.settled(id_)
-    replica.worker._hand_over(reply, 1)
+    replica.worker.lanes.give(reply, 1)
     await world.clock.sleep(60.0)
     assert world.connect.heard() == ["hello", "there"]
 
@@ -165,7 +165,7 @@ async def test_the_sweep_brings_back_nothing_that_was_settled(world: World) -> N
     await world.deliver(world.customer.replies(id_, "there"))
     await world.clock.sleep(4.0)
     replica.lifeline.seconds["store.load_place"] = 5.0
-    replica.worker._take_place(id_.place)
+    replica.worker.lanes.take(id_.place)
     await until(lambda: world.connect.hears("there"))
     await world.clock.sleep(60.0)
     assert replica.lifeline.calls.count("store.load_place") == 2
@@ -208,7 +208,7 @@ async def test_a_lane_is_not_forgotten_while_it_is_read_what_it_was_not_told(
     other = await world.replica()
     owner.worker._loops[1].cancel()
     owner.lifeline.seconds["store.load_place"] = 5.0
-    owner.worker._take_place(world.customer.opens("x", channel="C2").conversation.place)
+    owner.worker.lanes.take(world.customer.opens("x", channel="C2").conversation.place)
     world.connect.ends()
     await until(lambda: owner.lane(id_).idle, seconds=3.0)
     await other.worker.accept(world.customer.replies(id_, "more"))
@@ -350,12 +350,12 @@ async def test_no_lane_is_made_of_what_was_read_before_another_wrote(world: Worl
     replica = await world.replica()
     id_ = await world.opened("hello")
     replica.lifeline.seconds["store.load_place"] = 5.0
-    replica.worker._take_place(id_.place)
+    replica.worker.lanes.take(id_.place)
     await world.clock.sleep(0.5)
     world.connect.says("one")
     await until(lambda: world.customer.reads(id_, "one"))
     await world.settled(id_)
-    replica.worker._lost(replica.lane(id_))
+    replica.worker.lanes.lost(replica.lane(id_))
     await world.clock.sleep(60.0)
     await world.deliver(world.customer.replies(id_, "there"))
     await until(lambda: world.connect.hears("there"))
@@ -663,10 +663,10 @@ async def test_an_event_that_another_settled_is_not_worked_again(world: World) -
     starting = asyncio.create_task(world.replica())
     await asyncio.sleep(0)
     second = world.replicas[-1]
-    async with second.worker._loading:
+    async with second.worker.lanes._loading:
         await starting
-        await until(lambda: id_.place in second.worker._places)
-        second.worker._hand_over(late, 1)
+        await until(lambda: id_.place in second.worker.lanes.places)
+        second.worker.lanes.give(late, 1)
     await world.deliver(world.customer.replies(id_, "once more"))
     await until(lambda: world.connect.hears("once more"))
     assert world.connect.heard() == ["hello", "there", "once more"]
@@ -679,7 +679,7 @@ async def test_a_lane_whose_write_was_refused_begins_nothing_more(world: World) 
     client = world.backend.client()
     await client.set(f"t:place:{id_.place}", "another")
     lane, sends = replica.lane(id_), world.connect.faults.calls["send"]
-    async with replica.worker._loading:
+    async with replica.worker.lanes._loading:
         lane.add(world.customer.replies(id_, LONG))
         await world.clock.sleep(1.0)
         lane.add(world.customer.replies(id_, "there"))
@@ -702,11 +702,11 @@ async def test_what_a_refused_lane_knows_is_not_stored_without_what_led_to_it(wo
     lane = replica.lane(id_)
     restoring = asyncio.create_task(lane.restore())
     await world.clock.sleep(1.0)
-    replica.worker._forget(id_.place)
+    replica.worker.lanes.forget(id_.place)
     replica.lifeline.redis = Redis.UP
     with pytest.raises(NotOwner):
         await restoring
-    replica.worker._take_place(id_.place)
+    replica.worker.lanes.take(id_.place)
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "there"]
 
@@ -739,7 +739,7 @@ async def test_a_place_that_is_ours_all_the_same_is_listened_to_again(world: Wor
     ids = [await world.opened(f"hello {n}") for n in range(2)]
     lanes = [replica.lane(id_) for id_ in ids]
     for lane in lanes:
-        replica.worker._lost(lane)
+        replica.worker.lanes.lost(lane)
     await until(lambda: all(replica.worker.lanes.get(one) not in {None, *lanes} for one in ids))
     for number, id_ in enumerate(ids):
         world.connect.says(f"are you there, {number}?", contact=world.connect.contacts[number])
@@ -750,9 +750,9 @@ async def test_a_lane_is_let_go_of_although_its_place_seemed_unused(world: World
     replica = await world.replica()
     id_ = await world.opened("hello")
     lane = replica.lane(id_)
-    replica.worker._places.discard(id_.place)
+    replica.worker.lanes.places.discard(id_.place)
     lane.stopping = True
-    replica.worker._lost(lane)
+    replica.worker.lanes.lost(lane)
     await until(lambda: replica.worker.lanes.get(id_) not in {None, lane})
     await world.deliver(world.customer.replies(id_, "there"))
     await until(lambda: world.connect.hears("there"))

@@ -69,10 +69,10 @@ class Replica:
     async def kill(self) -> None:
         """As kill -9 does: no call gets through any more."""
         self.lifeline.bury()
-        self.worker._stopping = True
+        self.worker._background.ending = True
         for lane in list(self.worker.lanes.values()):
             await lane.abandon()
-        tasks = [*self.worker._loops, *self.worker._tasks]
+        tasks = [*self.worker._loops, *self.worker._background.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
