@@ -1,4 +1,4 @@
-"""JSON as it goes to both platforms and comes from them."""
+"""What the two platforms' answers have in common: JSON, and how long to wait."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 _ENCODER = msgspec.json.Encoder()
+_LONGEST_RETRY_AFTER = 300.0
 
 
 def parsed(text: str | bytes) -> object:
@@ -29,3 +30,12 @@ def encoded(fields: Mapping[str, object]) -> bytes:
         return _ENCODER.encode(fields)
     except UnicodeEncodeError:
         return json.dumps(fields).encode()  # half of a surrogate pair
+
+
+def seconds_after(header: str | None) -> float | None:
+    """A Retry-After header in seconds, bounded; None where there is none that we can read."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return min(seconds, _LONGEST_RETRY_AFTER) if seconds >= 0 else None

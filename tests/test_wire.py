@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.wire import encoded, parsed
+from bridge.wire import encoded, parsed, seconds_after
 
 
 def test_a_value() -> None:
@@ -27,3 +27,20 @@ def test_what_is_written_is_read(text: str) -> None:
         "text": text,
         "blocks": [{"n": 1, "no": None}],
     }
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("99999", 300.0),
+        ("-1", None),
+        ("nan", None),
+        ("inf", 300.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    assert seconds_after(header) == seconds

@@ -29,14 +29,13 @@ from bridge.connect.refusals import (
     error_code,
     is_throttle,
     participant_failure,
-    seconds_after,
     transport_failure,
     unanswered,
 )
 from bridge.core.errors import Temporary
 from bridge.guarded import Attempt, Guard, GuardedRequest
 from bridge.proxy import proxy_for
-from bridge.wire import encoded, parsed
+from bridge.wire import encoded, parsed, seconds_after
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024
 """A hundred items of the longest text, escaped, are below it."""

@@ -13,6 +13,7 @@ import aiohttp
 import botocore.exceptions as boto
 
 from bridge.core.errors import Busy, Denied, Failure, Gone, Rejected, Temporary, Uncertain
+from bridge.wire import seconds_after
 
 _CHANGES_NOTHING = frozenset({"CreateParticipantConnection", "GetTranscript"})
 """Calls that may be repeated whatever became of them."""
@@ -34,7 +35,6 @@ _CREDENTIALS = frozenset(
 _ALL_TAKEN = frozenset({"LimitExceededException", "ServiceQuotaExceededException"})
 """The quota of chats that are open at the same time is used up (Connect API, StartChatContact);
 calls that come too fast are answered by TooManyRequestsException or ThrottlingException."""
-_LONGEST_RETRY_AFTER = 300.0
 
 
 class Forbidden(Exception):
@@ -120,15 +120,6 @@ def boto_failure(call: str, error: Exception) -> Failure:
         return unanswered(call, code)
     # What remains of botocore's own errors is about credentials and configuration.
     return Denied(call, code)
-
-
-def seconds_after(header: str | None) -> float | None:
-    """A Retry-After header in seconds, bounded; None where there is none that we can read."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
-        return None
-    return min(seconds, _LONGEST_RETRY_AFTER) if seconds >= 0 else None
 
 
 def error_code(header: str | None, body: object, status: int) -> str:

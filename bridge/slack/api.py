@@ -18,7 +18,7 @@ from bridge.core.model import Workspace
 from bridge.guarded import Attempt, Guard, GuardedRequest
 from bridge.proxy import proxy_for
 from bridge.slack.model import Identity, Json, SlackSettings
-from bridge.wire import encoded, parsed
+from bridge.wire import encoded, parsed, seconds_after
 
 # The names of Slack's errors by what they call for (Web API reference, error lists of the methods).
 _DONE_MAYBE = frozenset({"internal_error", "fatal_error"})
@@ -63,7 +63,6 @@ class Api:
         """By method: when Slack will hear it again (monotonic). Limits are counted for each method
         in a workspace (Slack, rate limits), and this is a client of one workspace."""
         self._session: aiohttp.ClientSession | None = None
-        self._client: AsyncWebClient | None = None
         self._headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -80,19 +79,10 @@ class Api:
 
     async def open(self) -> None:
         """Make the session; connects to nothing."""
-        # slack_sdk ignores its own `timeout` once it is given a session.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._settings.request_timeout),
             request_class=GuardedRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        self._client = AsyncWebClient(
-            token=self._settings.bot_token,
-            base_url=self._settings.api_url,
-            session=self._session,
-            # The default handler sends a post again after a reset: a double post.
-            retry_handlers=[],
-            logger=quiet_logger("slack_sdk.web"),
         )
         self._headers = _headers(self._settings.bot_token)
 
@@ -101,13 +91,16 @@ class Api:
         if self._session is not None:
             await self._session.close()
 
-    @property
     def client(self) -> AsyncWebClient:
-        """The SDK's client, for Bolt and Socket Mode, which want one."""
-        # With a closed session slack_sdk would open one of its own, which asks no guard.
-        if self._client is None or self._session is None or self._session.closed:
-            raise RuntimeError("the Slack API is not open")
-        return self._client
+        """One of the SDK's, for Bolt, which wants one."""
+        return AsyncWebClient(
+            token=self._settings.bot_token,
+            base_url=self._settings.api_url,
+            session=self._pool(),
+            # The default handler sends a post again after a reset: a double post.
+            retry_handlers=[],
+            logger=quiet_logger("slack_sdk.web"),
+        )
 
     async def read(self, method: str, **params: object) -> Json:
         """Call a method that changes nothing. Raises Failure, never Uncertain."""
@@ -191,8 +184,7 @@ class Api:
     ) -> _Answer:
         """Fields that are None are left out. Not by slack_sdk's client: that costs a quarter more a
         post, and takes some answers (plain text, 5xx) for defects of its own."""
-        if self._session is None or self._session.closed:
-            raise RuntimeError("the Slack API is not open")
+        session = self._pool()
         self._mind_limits(method)
         given = {name: value for name, value in fields.items() if value is not None}
         body: dict[str, Any] = (
@@ -201,7 +193,7 @@ class Api:
         begun = time.perf_counter()
         with Attempt(guard) as call:
             try:
-                async with self._session.request(
+                async with session.request(
                     verb,
                     self._settings.api_url + method,
                     headers=headers or self._headers,
@@ -220,6 +212,11 @@ class Api:
             self._note_limit(failure)
             raise failure
         return answer
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            raise RuntimeError("the Slack API is not open")
+        return self._session
 
     def _mind_limits(self, method: str) -> None:
         """Ask for nothing that Slack has said it will not answer yet."""
@@ -271,7 +268,7 @@ def _failure(method: str, answer: _Answer, *, uncertain: bool) -> Failure | None
         return None
     code = str(data.get("error") or f"http_{status}")
     if status == 429:
-        return Temporary(method, code, _retry_after(answer.headers))
+        return Temporary(method, code, seconds_after(answer.headers.get("Retry-After")))
     if "error" not in data or status >= 500:
         return _unknown(method, code, uncertain=uncertain and not 400 <= status < 500)
     if code in _DONE_MAYBE:
@@ -287,13 +284,6 @@ def _failure(method: str, answer: _Answer, *, uncertain: bool) -> Failure | None
 
 def _unknown(method: str, code: str, *, uncertain: bool) -> Failure:
     return Uncertain(method, code) if uncertain else Temporary(method, code)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        return max(0.0, float(headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def quiet_logger(name: str) -> logging.Logger:

@@ -10,7 +10,6 @@ from bridge.connect.refusals import (
     control_failure,
     error_code,
     participant_failure,
-    seconds_after,
     transport_failure,
 )
 from bridge.core.errors import Busy, Denied, Failure, Gone, Rejected, Temporary, Uncertain
@@ -100,22 +99,6 @@ def test_errors_of_the_transport(
     call: str, error: aiohttp.ClientError | TimeoutError, kind: type[Failure]
 ) -> None:
     assert type(transport_failure(call, error)) is kind
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, None),
-        ("3", 3.0),
-        ("0.5", 0.5),
-        ("99999", 300.0),
-        ("-1", None),
-        ("nan", None),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-    ],
-)
-def test_retry_after(header: str | None, seconds: float | None) -> None:
-    assert seconds_after(header) == seconds
 
 
 @pytest.mark.parametrize(
