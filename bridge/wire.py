@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 _ENCODER = msgspec.json.Encoder()
-_LONGEST_RETRY_AFTER = 300.0
+_LONGEST_RETRY_AFTER = 3600.0
+"""Seconds. Neither platform asks for as much; who waits for ever is silent."""
 
 
 def parsed(text: str | bytes) -> object:

@@ -7,7 +7,7 @@ among what has arrived.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.core.lookback import LookBack
@@ -39,6 +39,7 @@ class Merger:
     def __init__(self, seen: LookBack, lookback: float = 300.0, keep: int = 100) -> None:
         self._lookback = lookback
         self._keep = keep
+        self._forget_above = 2 * keep
         self._known = seen
         self._waiting: dict[str, _Waiting] = {}
         # Of what is older than this the ids are forgotten: in a transcript it is old news.
@@ -89,10 +90,10 @@ class Merger:
         if item.id not in self._known and item.id not in self._waiting:
             self._waiting[item.id] = _Waiting(item, _HELD if self.has_gap else due)
 
-    def read(self, items: Iterable[Item], now: float) -> None:
+    def read(self, items: Sequence[Item], now: float) -> None:
         """Items were read from the transcript: nothing earlier than they is still to come."""
-        for item in items:
-            if item.id not in self._known and item.time > self._horizon:
+        for item in self._known.unknown(items):
+            if item.time > self._horizon:
                 self._waiting[item.id] = _Waiting(item, now)
 
     def release(self, now: float) -> list[Item]:
@@ -116,7 +117,12 @@ class Merger:
         return [each.item for each in out]
 
     def _forget(self) -> None:
+        # Not at every item: one that came very late is old at once, and the next socket may bring it
+        # again.
+        if len(self._known) <= self._forget_above:
+            return
         kept = self._known.since(self.floor, self._keep)
         if forgotten := len(self._known) - len(kept):
             self._horizon = max(self._horizon, self._known.time(forgotten - 1))
             self._known = kept
+        self._forget_above = 2 * max(self._keep, len(kept))

@@ -40,7 +40,7 @@ def items_arrived(
     contact = conversation.contact
     if not contact or contact.contact_id != event.contact_id:
         return Decision(conversation)
-    fresh = [item for item in event.items if item.id not in conversation.seen]
+    fresh = conversation.seen.unknown(event.items)
     if not fresh:
         return Decision(conversation)
     shown = (_shown(conversation, item) for item in fresh)

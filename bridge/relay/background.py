@@ -18,8 +18,8 @@ class Background:
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
-        self.ending = False
-        """The service stops: from here on failures are no news."""
+        self.stopping = False
+        """The replica stops: it takes nothing more on, and what fails is no news."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this in the background."""
@@ -29,7 +29,7 @@ class Background:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        if task.cancelled() or self.ending:
+        if task.cancelled() or self.stopping:
             return
         if error := task.exception():
             log.error("worker_task_failed", exc_info=error)

@@ -39,6 +39,8 @@ class Lanes(Mapping[ConversationId, Lane]):
         """What is ours, as far as we know."""
         self.replacements = 0
         """How often we found another Redis than before."""
+        self._lapses = 0
+        """How often our lease had lapsed when it was renewed."""
         self._kit = kit
         self._store = kit.store
         self._lease = lease
@@ -46,7 +48,7 @@ class Lanes(Mapping[ConversationId, Lane]):
         self._catchup = catchup
         self._lanes: dict[ConversationId, Lane] = {}
         self._being_loaded: set[Place] = set()
-        self._leaving: set[Place] = set()
+        self._being_let_go: set[Place] = set()
         """Places whose lanes are being let go of."""
         self._early: dict[ConversationId, list[Incoming]] = {}
         """Events whose lane is being loaded; it gets them all at once."""
@@ -78,13 +80,13 @@ class Lanes(Mapping[ConversationId, Lane]):
             if lane.would_hold(incoming) < waiting and lane.works:
                 self._find_missing([lane], incoming.conversation.place)
             lane.add(incoming)
-        elif not self._background.ending:
+        elif not self._background.stopping:
             self._early.setdefault(incoming.conversation, []).append(incoming)
             self._background.spawn(self._load(incoming.conversation))
         place = incoming.conversation.place
         if place not in self.places:
             # It became ours by this event; others of its conversations may be without an owner.
-            if self._background.ending:
+            if self._background.stopping:
                 self._background.spawn(self.vacate([place]))
             else:
                 self.take(place)
@@ -128,7 +130,7 @@ class Lanes(Mapping[ConversationId, Lane]):
     async def _read(
         self, events: Sequence[Incoming], read: Callable[[], Awaitable[Sequence[Kept]]]
     ) -> None:
-        lapses, replacements = self._lease.lapses, self.replacements
+        lapses, replacements = self._lapses, self.replacements
 
         async def attempt() -> Sequence[Kept]:
             nonlocal replacements
@@ -139,7 +141,7 @@ class Lanes(Mapping[ConversationId, Lane]):
             return await read()
 
         found = await store_insist(attempt, self._kit.clock)
-        if lapses != self._lease.lapses or not self._lease.held:
+        if lapses != self._lapses or not self._lease.held:
             # A process that stood still meanwhile may have read what is out of date by now; what is
             # ours after a lapse is loaded again.
             return
@@ -149,7 +151,7 @@ class Lanes(Mapping[ConversationId, Lane]):
 
     def _take_up(self, kept: Kept) -> None:
         """Make the lane of what was read, or add the events that it has not heard of."""
-        if self._background.ending:
+        if self._background.stopping:
             return
         conversation = kept.conversation
         self.places.add(conversation.id.place)
@@ -187,24 +189,18 @@ class Lanes(Mapping[ConversationId, Lane]):
     def lost(self, lane: Lane) -> None:
         """Another replica owns the place of this lane, or our lease was in doubt: let go of all of
         them, and ask whose it is."""
-        if self._background.ending or self._lanes.get(lane.conversation.id) is not lane:
+        if self._background.stopping or self._lanes.get(lane.conversation.id) is not lane:
             return
         place = lane.conversation.id.place
-        if place in self._leaving:
+        if place in self._being_let_go:
             return  # another lane of it was told before
         log.warning("place_lost", place=str(place))
         self.take_over(place)
 
-    def forget_all_but(self, ours: Collection[Place]) -> None:
-        """Other replicas took the rest."""
-        for place in {*self.places, *(one.place for one in self._lanes)}.difference(ours):
-            log.warning("place_lost", place=str(place))
-            self.forget(place)
-
     def forget(self, place: Place) -> None:
         """It is not ours: its lanes send nothing more."""
         self.places.discard(place)
-        self._leaving.add(place)
+        self._being_let_go.add(place)
         for lane in self.of(place):
             self._background.spawn(lane.abandon())
         # Whoever waits to load it would find the lanes still there.
@@ -214,7 +210,7 @@ class Lanes(Mapping[ConversationId, Lane]):
     async def _let_go(self, place: Place) -> None:
         # What they have in the air ends before anybody reads the place again.
         async with self._loading:
-            self._leaving.discard(place)
+            self._being_let_go.discard(place)
             lanes = self.of(place)
             for lane in lanes:
                 del self._lanes[lane.conversation.id]
@@ -254,9 +250,20 @@ class Lanes(Mapping[ConversationId, Lane]):
             *self._being_loaded,
         }
 
-    # --- another Redis ---------------------------------------------------------------------------
+    # --- a lapse, or another Redis ---------------------------------------------------------------------------
 
-    async def take_back(self, *, sure: bool) -> None:
+    async def find_again(self) -> set[Place]:
+        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
+        believe in it again: until then no lane sends anything. Redis has it by now, so that nobody
+        takes a place after this look. Returns what is ours."""
+        self._lapses += 1
+        ours = set(await self._store.owned())
+        for place in {*self.places, *(one.place for one in self._lanes)} - ours:
+            log.warning("place_lost", place=str(place))
+            self.forget(place)
+        return ours
+
+    async def retake(self, *, sure: bool) -> None:
         """Another Redis answers. What it lost of our places and lanes we still know; `sure`: our
         lease was held until now."""
         kept = await self._store.retake(self.places, sure)

@@ -16,8 +16,6 @@ class Lease:
         self._clock = clock
         self._until = float("-inf")
         self._redis_offset = 0.0
-        self.lapses = 0
-        """How often it had lapsed when it was renewed."""
 
     def renewed(self, sent_at: float, renewal: Renewal) -> None:
         """Count from `sent_at` (boottime), but Redis' time from now: what held up the request or its

@@ -57,7 +57,7 @@ class Worker:
 
     async def accept(self, incoming: Incoming) -> None:
         """Store an event; returns when it is safe to acknowledge. Raises StoreAway."""
-        if self._background.ending:
+        if self._background.stopping:
             raise StoreAway("the service is stopping")
         kind = type(incoming.event).__name__.lower()
         try:
@@ -66,7 +66,7 @@ class Worker:
             metrics.event(kind, "failed")
             raise
         metrics.event(kind, str(accepted.intake))
-        if accepted.taken and not self._background.ending:
+        if accepted.taken and not self._background.stopping:
             self.lanes.take_over(incoming.conversation.place)
         if accepted.mine and accepted.intake is Intake.STORED:
             self.lanes.give(incoming, accepted.waiting)
@@ -142,14 +142,14 @@ class Worker:
         self.lanes.gave_back(unused)
         held = self._lease.held
         if renewal.replaced:
-            await self.lanes.take_back(sure=held)
+            await self.lanes.retake(sure=held)
         ours: set[Place] = set()
         if self._lease.lived and not (held and renewal.held):
             if not (renewal.held or renewal.replaced):
                 sent_at = self._clock.boottime()
                 begun = await self._store.renew()
                 renewal = replace(begun, alone=renewal.alone, lost=renewal.lost or begun.lost)
-            ours = await self._find_again()
+            ours = await self.lanes.find_again()
             # Others whose leases lapsed with ours are to find their places again.
             self._claims.hold_until(sent_at + self._lease.seconds)
         age = self._lease.age
@@ -160,17 +160,8 @@ class Worker:
         self.lanes.renewed(ours, renewal.pending)
         self._claims.renewed(renewal)
 
-    async def _find_again(self) -> set[Place]:
-        """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
-        believe in it again: until then no lane sends anything. Redis has it by now, so that nobody
-        takes a place after this look. Returns what is ours."""
-        self._lease.lapses += 1
-        ours = set(await self._store.owned())
-        self.lanes.forget_all_but(ours)
-        return ours
-
     async def _claimed(self, places: Sequence[Place]) -> None:
-        if self._background.ending:
+        if self._background.stopping:
             # The claim was in the air when the others were given back.
             await self.lanes.vacate(places)
             return
@@ -193,7 +184,7 @@ class Worker:
 
     async def stop(self, grace: float, end_pauses: Callable[[], None]) -> None:
         """Finish what is in the air within `grace` seconds, give the rest and the places back."""
-        self._background.ending = True
+        self._background.stopping = True
         end_pauses()
         try:
             await self.lanes.leave(grace)

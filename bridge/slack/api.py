@@ -91,8 +91,9 @@ class Api:
         if self._session is not None:
             await self._session.close()
 
-    def client(self) -> AsyncWebClient:
-        """One of the SDK's, for Bolt, which wants one."""
+    def sdk_client(self) -> AsyncWebClient:
+        """One of slack_sdk's, for Bolt and Socket Mode, which want one."""
+        # With a closed session it would open one of its own, which asks no guard.
         return AsyncWebClient(
             token=self._settings.bot_token,
             base_url=self._settings.api_url,

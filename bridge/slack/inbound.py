@@ -125,7 +125,7 @@ def bolt_app(settings: SlackSettings, api: Api, identity: Identity, intake: Inta
         logger=logger,
         # Bolt gives the logger of this name its level: it must not be one of ours.
         name=logger.name,
-        client=api.client(),
+        client=api.sdk_client(),
         signing_secret=settings.signing_secret,
         authorize=authorize,
         before_authorize=_Middleware(intake),

@@ -119,6 +119,18 @@ def test_memory_is_bounded_and_what_was_forgotten_does_not_come_again() -> None:
     assert len(merger._known) < 20
 
 
+def test_what_came_later_than_the_look_back_reaches_is_not_news_again() -> None:
+    merger = complete(lookback=300, keep=100)
+    for number in range(120):
+        merger.heard(item(number, 1000 + 10.0 * number), due=0)
+        merger.release(0)
+    late = item(999, 800)
+    merger.heard(late, due=0)
+    assert ids(merger.release(0)) == ["i999"]
+    merger.heard(late, due=0)  # by the socket that overlaps
+    assert merger.release(0) == []
+
+
 class Counted(float):
     """A time that counts how often times are compared."""
 

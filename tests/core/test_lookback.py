@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.lookback import NOTHING, LookBack
+from bridge.core.model import Item, ItemKind
 from tests.core.support import known
 
 entries = st.dictionaries(st.text(max_size=6), st.floats(0, 2e9), max_size=30)
@@ -17,6 +18,9 @@ def test_it_knows_what_was_put_in_and_nothing_else(times: dict[str, float], othe
     assert len(look_back) == len(times)
     assert all(item_id in look_back for item_id in times)
     assert (other in look_back) == (other in times)
+    items = [Item(item_id, 0.0, ItemKind.OTHER) for item_id in (*times, other)]
+    assert look_back.unknown(items) == [one for one in items if one.id not in times]
+    assert look_back.unknown(items[-1:]) == [one for one in items[-1:] if one.id not in times]
 
 
 @given(entries)

@@ -69,7 +69,7 @@ class Replica:
     async def kill(self) -> None:
         """As kill -9 does: no call gets through any more."""
         self.lifeline.bury()
-        self.worker._background.ending = True
+        self.worker._background.stopping = True
         for lane in list(self.worker.lanes.values()):
             await lane.abandon()
         tasks = [*self.worker._loops, *self.worker._background.tasks]

@@ -219,7 +219,7 @@ async def test_the_guard_is_asked_when_the_connection_is_in_hand(kit: Kit) -> No
     def guard() -> None:
         order.append("guard")
 
-    session = kit.api.client().session
+    session = kit.api.sdk_client().session
     assert session is not None
     assert session.connector is not None
     session.connector._limit = 1
