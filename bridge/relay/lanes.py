@@ -250,7 +250,7 @@ class Lanes(Mapping[ConversationId, Lane]):
             *self._being_loaded,
         }
 
-    # --- a lapse, or another Redis ---------------------------------------------------------------------------
+    # --- a lapse, or another Redis ---------------------------------------------------------------
 
     async def find_again(self) -> set[Place]:
         """Our lease had lapsed, and others may have taken places of ours. Let go of those before we
