@@ -177,6 +177,9 @@ def test_what_only_a_closed_socket_was_told_had_not_reached_us() -> None:
     told = said(0, "a", spans=((T, T + 5.0), (T + 11.0, FOREVER)))
     order = shown(text(1, "a"), text(0, "a"), side="a", out=T + 10.0)
     assert judge([told, said(1, "a")], order).apart == {"late": 1}
+    [first, second] = order
+    stood_still = [replace(first, left=T + 4.0), second]
+    assert judge([told, said(1, "a")], stood_still).apart == {"late": 1}
     open_still = said(0, "a", spans=((T, T + 10.5),))
     assert kinds(judge([open_still, said(1, "a")], order)) == ["reordered"]
 

@@ -16,7 +16,7 @@ A *had reached us* at a moment if one of its `spans` holds then. What a span is:
 - towards the agent: from the first acknowledgement of any delivery of A on. An acknowledgement says
   that A is stored, so whoever sends has it. Those that were made less than `CROSSING` seconds before
   B's call are counted apart as `crossed`: B's call may have set out before A was known. So may one
-  that the sandbox dealt with when it had stood still: then the time before that counts.
+  that the sandbox dealt with when it had stood still: A must have reached us before that, too.
 - towards the customer: Connect's transcript is the durable log of this direction, so from the moment
   A was said. Only where the transcript showed A late: from its first appearance in a transcript
   read, and while a socket is open on which its frame was put. What a replica is told while it stands
@@ -250,8 +250,9 @@ def _overtaken(
     outs = {number: min(where.out for where in several) for number, several in wheres.items()}
     lefts = {number: min(where.left for where in several) for number, several in wheres.items()}
     grace = CROSSING if message.side == CUSTOMER else 0.0
-    certain = [n for n, out in outs.items() if message.reached(min(lefts[n], out) - grace)]
     crossing = [n for n, out in outs.items() if message.reached(out)]
+    # At both ends of the time in which it can have left: a socket may have closed in between.
+    certain = [n for n in crossing if message.reached(min(lefts[n], outs[n]) - grace)]
     if certain:
         at = places[message.number][0].where.at
         out = outs[certain[0]]
