@@ -26,11 +26,11 @@ QUICK = Plan(
     conversations=150,
     under_way=32,
     rounds=3,
-    seconds=0.6,
-    latency_seconds=1.0,
+    seconds=0.4,
+    latency_seconds=0.6,
     growth=(10, 200),
     growth_tls=(),
-    idle_seconds=10.0,
+    idle_seconds=3.0,
 )
 
 

@@ -7,22 +7,14 @@ import sys
 
 import pytest
 
-from bench.__main__ import run
-from bench.phases import BRIDGE, FLOOR, Plan
+from bench.__main__ import QUICK, run
 from bench.report import judged, table
-
-_LITTLE = Plan(
-    conversations=60,
-    under_way=24,
-    rounds=5,
-    seconds=0.3,
-    latency_seconds=0.0,
-    sorts=(FLOOR, BRIDGE),
-)
 
 
 @pytest.mark.process
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads other processes' clocks")
 async def test_a_message_costs_a_small_multiple_of_the_floor() -> None:
-    figures = await run(_LITTLE, only="messages")
+    """All of `make bench BENCH=--quick`."""
+    figures = await run(QUICK)
     assert judged(figures), table(figures)
