@@ -66,10 +66,9 @@ async def _held(plan: Plan, site: Site, chats: int, *, tls: bool, say: Say) -> d
         # The clocks of more conversations than these have no influence.
         used = min(chats, plan.conversations)
         variant.driver = Driver(variant.world, process, variant.server, used)
-        counts = await warm(variant, plan)
+        volumes = await warm(variant, plan)
         row["cost"] = {
-            one: [await cost(variant, one, counts[one], plan.under_way) for _ in range(3)]
-            for one in DIRECTIONS
+            one: [await cost(variant, one, volumes[one]) for _ in range(3)] for one in DIRECTIONS
         }
         row["not_acknowledged"] = variant.world.written_again
     return row

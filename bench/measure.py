@@ -96,6 +96,11 @@ class Load:
     def per_second(self) -> float:
         return self.messages / self.wall
 
+    @property
+    def capacity(self) -> float:
+        """Messages a second that would keep one core busy."""
+        return self.messages / self.cpu
+
     def latency_ms(self, percent: float) -> float:
         return percentile(self.latencies, percent) * 1000
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -45,6 +45,13 @@ class Sort:
     receipts: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def window(self) -> float:
+        """Seconds that a message to Slack waits for earlier ones."""
+        if self.kind != "bridge":
+            return 0.0
+        return int(self.variables.get("BRIDGE_REORDER_WINDOW_MS", "100")) / 1000
+
 
 FLOOR = Sort("floor", "floor")
 RECIPE = Sort("recipe", "recipe")
@@ -61,7 +68,7 @@ class Plan:
 
     conversations: int = 1000
     under_way: int = 128
-    """Messages at once, at saturation."""
+    """Messages that are worked on at once, at saturation."""
     rounds: int = 7
     seconds: float = 1.5
     """Of one load."""
@@ -86,7 +93,7 @@ class Site:
 class Variant:
     """One measured process, with its world and its Redis."""
 
-    name: str
+    sort: Sort
     world: World
     server: RedisServer
     process: Measured
@@ -110,7 +117,7 @@ async def started(
         try:
             await process.until(world, chats, _SOCKETS[sort.kind])
             driver = Driver(world, process, server, chats)
-            yield Variant(sort.name, world, server, process, driver)
+            yield Variant(sort, world, server, process, driver)
         finally:
             await process.stop()
 
@@ -146,8 +153,8 @@ async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
             variant = started(sort, stand_ins, site, plan.conversations)
             variants[sort.name] = await stack.enter_async_context(variant)
         await asyncio.sleep(_SETTLE_SECONDS)
-        counts = {name: await warm(variant, plan) for name, variant in variants.items()}
-        costs = await _cost(plan, variants, counts, say)
+        volumes = {name: await warm(variant, plan) for name, variant in variants.items()}
+        costs = await _cost(plan, variants, volumes, say)
         latency = await _latency(plan, variants, costs, say) if plan.latency_seconds else {}
         worlds = {name: variant.world for name, variant in variants.items()}
     return {
@@ -159,22 +166,35 @@ async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
     }
 
 
-async def warm(variant: Variant, plan: Plan) -> dict[str, int]:
-    """Use every conversation in both directions; tells how many messages a load shall have."""
-    counts = {}
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """How much is written to saturate one direction."""
+
+    messages: int
+    under_way: int
+    """At once: those that are worked on, and those that wait in the reorder window meanwhile, without
+    which they would not keep a core busy."""
+
+
+async def warm(variant: Variant, plan: Plan) -> dict[str, Volume]:
+    """Use every conversation in both directions; tells what saturates each."""
+    volumes = {}
     for direction in DIRECTIONS:
         write = variant.write(direction)
         await variant.driver.saturate(write, variant.driver.conversations, plan.under_way)
         load = await variant.driver.saturate(write, variant.driver.conversations, plan.under_way)
-        counts[direction] = max(plan.under_way * 2, round(load.per_second * plan.seconds))
-    return counts
+        window = variant.sort.window if direction == TO_CUSTOMER else 0.0
+        under_way = plan.under_way + round(window * load.capacity)
+        messages = max(under_way * 2, round(load.capacity * plan.seconds))
+        volumes[direction] = Volume(messages, under_way)
+    return volumes
 
 
 Costs = dict[str, dict[str, list[dict[str, float]]]]
 
 
 async def _cost(
-    plan: Plan, variants: Mapping[str, Variant], counts: Mapping[str, dict[str, int]], say: Say
+    plan: Plan, variants: Mapping[str, Variant], volumes: Mapping[str, dict[str, Volume]], say: Say
 ) -> Costs:
     measured = {
         TO_AGENT: [name for name in variants if name not in (RECEIPTS.name, PROMPT.name)],
@@ -186,19 +206,19 @@ async def _cost(
         for direction, names in measured.items():
             for name in names:
                 # With receipts each chat gets one message: it has at most one receipt in 5 s.
-                receipts = name == RECEIPTS.name
-                count = plan.conversations if receipts else counts[name][direction]
-                costs[name][direction].append(
-                    await cost(variants[name], direction, count, plan.under_way)
-                )
+                volume = volumes[name][direction]
+                if name == RECEIPTS.name:
+                    volume = replace(volume, messages=plan.conversations)
+                costs[name][direction].append(await cost(variants[name], direction, volume))
     return costs
 
 
-async def cost(variant: Variant, direction: str, count: int, under_way: int) -> dict[str, float]:
+async def cost(variant: Variant, direction: str, volume: Volume) -> dict[str, float]:
     """What one message costs, at saturation."""
     world, client = variant.world, variant.server.client
     receipts, before = world.calls["event"], RedisUse.of(client)
-    load = await variant.driver.saturate(variant.write(direction), count, under_way)
+    write = variant.write(direction)
+    load = await variant.driver.saturate(write, volume.messages, volume.under_way)
     return _row(load, RedisUse.of(client) - before, world.calls["event"] - receipts)
 
 
@@ -248,6 +268,6 @@ async def _latency(
 
 
 def _capacity(rows: Sequence[Mapping[str, float]]) -> float:
-    """Messages a second that keep one core busy. Where messages wait (the reorder window) more
-    than so many at once would be needed to keep it busy, so the processor time tells."""
+    """Messages a second that keep one core busy: without the moments in which a load begins and
+    ends."""
     return 1000 / median([row["cpu_ms"] for row in rows])

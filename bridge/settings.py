@@ -212,7 +212,7 @@ class Settings(BaseModel, frozen=True, extra="ignore", hide_input_in_errors=True
         10000,
     )
     slack_posts_per_second: float = _number(
-        "BRIDGE_SLACK_POSTS_PER_SECOND", "Posts a second in one Slack channel.", 1.0, 0.01, 100
+        "BRIDGE_SLACK_POSTS_PER_SECOND", "Posts a second in one Slack channel.", 1.0, 0.01, 10000
     )
     slack_timeout_seconds: float = _number(
         "BRIDGE_SLACK_TIMEOUT_SECONDS",

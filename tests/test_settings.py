@@ -150,7 +150,7 @@ def test_all_problems_come_at_once_each_on_a_line() -> None:
         ("BRIDGE_HTTP_PORT", "65536", "from 0 to 65535"),
         ("BRIDGE_LEASE_SECONDS", "0.5", "from 1 to 300"),
         ("BRIDGE_GRACE_SECONDS", "nan", "from 0 to 600"),
-        ("BRIDGE_SLACK_POSTS_PER_SECOND", "0", "from 0.01 to 100"),
+        ("BRIDGE_SLACK_POSTS_PER_SECOND", "0", "from 0.01 to 10000"),
         ("BRIDGE_REDIS_PREFIX", "a:b", "letters, digits"),
         ("BRIDGE_APPENDFSYNC", "no", "everysec or always"),
         ("BRIDGE_LOG_LEVEL", "loud", "DEBUG, INFO, WARNING or ERROR"),
