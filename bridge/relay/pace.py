@@ -84,6 +84,8 @@ class _Shared:
 
     meter: _Meter
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+    """Channels that wait for it: who comes later must not overtake them when tokens have gathered."""
 
 
 class Pace:
@@ -139,7 +141,7 @@ class Pace:
     def _free(self, line: _Line, shared: _Shared) -> bool:
         now = self._clock.boottime()
         busy = line.meter.missing(now) or shared.meter.missing(now)
-        return not busy and not shared.lock.locked()
+        return not busy and not shared.waiting
 
     def _take(self, line: _Line, shared: _Shared) -> None:
         now = self._clock.boottime()
@@ -150,17 +152,24 @@ class Pace:
         try:
             while line.tickets:
                 await self._sleep(line.meter)
-                async with shared.lock:
-                    await self._sleep(shared.meter)
-                    # Its place may have been refused meanwhile, or nobody may wait any more.
-                    if line.tickets and not line.meter.missing(self._clock.boottime()):
-                        self._take(line, shared)
-                        line.call()
+                await self._serve_one(line, shared)
         except Exception as error:  # noqa: BLE001 - whoever waits is to raise it
             for ticket in line.tickets:
                 if not ticket.turn.done():
                     ticket.turn.set_exception(error)
             line.tickets.clear()
+
+    async def _serve_one(self, line: _Line, shared: _Shared) -> None:
+        shared.waiting += 1
+        try:
+            async with shared.lock:
+                await self._sleep(shared.meter)
+                # Its place may have been refused meanwhile, or nobody may wait any more.
+                if line.tickets and not line.meter.missing(self._clock.boottime()):
+                    self._take(line, shared)
+                    line.call()
+        finally:
+            shared.waiting -= 1
 
     async def _sleep(self, meter: _Meter) -> None:
         while missing := meter.missing(self._clock.boottime()):

@@ -179,6 +179,34 @@ async def test_a_workspace_has_a_pace_of_its_own_and_its_channels_take_turns(
     assert all(set(places) == set(one) for one in rounds)
 
 
+class _BusyClock(FakeClock):
+    """Time goes on, too, while the event loop is busy."""
+
+    spent = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.spent
+
+
+async def test_who_comes_later_does_not_overtake_channels_that_wait() -> None:
+    clock = _BusyClock()
+    pace = Pace(clock, per_second=1.0, burst=1)
+    order: list[int] = []
+
+    async def turn(number: int) -> None:
+        await pace.turn(Place(Workspace("T1"), f"C{number}"))
+        order.append(number)
+
+    tasks = [asyncio.create_task(turn(number)) for number in range(15)]
+    await clock.sleep(0.05)
+    assert order == list(range(10))
+    clock.spent = 1.0  # tokens for all who wait, and more
+    await clock.sleep(0.05)  # the first who waits has been told, the next not yet
+    await turn(15)
+    await asyncio.gather(*tasks)
+    assert order == list(range(16))
+
+
 async def test_who_waits_hears_that_the_service_stops(clock: FakeClock) -> None:
     pauses = StoppableClock(clock)
     order, tasks = await _line_up(Pace(pauses), clock, [("one", True), ("two", False)])
