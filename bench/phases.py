@@ -73,7 +73,10 @@ class Plan:
     seconds: float = 1.5
     """Of one load."""
     latency_seconds: float = 5.0
-    """Of one load at half of what the bridge can take; 0: latency is not measured."""
+    """Of one load at a part of what the bridge can take."""
+    parts: Sequence[float] = (0.5, 0.25)
+    """At half the process is busy for more than half of the time, at a quarter for about half of
+    it: a message that comes alone costs up to twice as much as one among many."""
     growth: Sequence[int] = (10, 100, 1000, 10000)
     growth_tls: Sequence[int] = (1000, 10000)
     idle_seconds: float = 30.0
@@ -144,7 +147,7 @@ async def _prepared(
 
 
 async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
-    """Processor time and throughput at saturation, then latency at half the bridge's load."""
+    """Processor time and throughput at saturation, then latency at parts of the bridge's load."""
     async with contextlib.AsyncExitStack() as stack:
         stand_ins = await stack.enter_async_context(StandIns())
         variants: dict[str, Variant] = {}
@@ -155,7 +158,7 @@ async def messages(plan: Plan, site: Site, say: Say) -> dict[str, object]:
         await asyncio.sleep(_SETTLE_SECONDS)
         volumes = {name: await warm(variant, plan) for name, variant in variants.items()}
         costs = await _cost(plan, variants, volumes, say)
-        latency = await _latency(plan, variants, costs, say) if plan.latency_seconds else {}
+        latency = {part: await _latency(plan, variants, costs, part, say) for part in plan.parts}
         worlds = {name: variant.world for name, variant in variants.items()}
     return {
         "cost": costs,
@@ -191,6 +194,7 @@ async def warm(variant: Variant, plan: Plan) -> dict[str, Volume]:
 
 
 Costs = dict[str, dict[str, list[dict[str, float]]]]
+"""By variant and direction: figures of each round."""
 
 
 async def _cost(
@@ -240,20 +244,18 @@ def _row(load: Load, use: RedisUse, receipts: int) -> dict[str, float]:
 
 
 async def _latency(
-    plan: Plan, variants: Mapping[str, Variant], costs: Costs, say: Say
-) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """At half of what the bridge can take; what cannot take as much, at half of its own."""
+    plan: Plan, variants: Mapping[str, Variant], costs: Costs, part: float, say: Say
+) -> Costs:
+    """At this part of what the bridge can take; what cannot take as much, at this part of its own."""
     names = [name for name in variants if name not in (ALWAYS.name, RECEIPTS.name)]
-    halves = {one: _capacity(costs[BRIDGE.name][one]) / 2 for one in DIRECTIONS}
-    found: dict[str, dict[str, list[dict[str, float]]]] = {
-        name: {one: [] for one in DIRECTIONS} for name in names
-    }
+    rates = {one: _capacity(costs[BRIDGE.name][one]) * part for one in DIRECTIONS}
+    found: Costs = {name: {one: [] for one in DIRECTIONS} for name in names}
     for turn in range(plan.rounds):
-        say(f"latency, round {turn + 1} of {plan.rounds}")
+        say(f"latency at {part} of saturation, round {turn + 1} of {plan.rounds}")
         for direction in DIRECTIONS:
             for name in names:
                 own = costs[name][direction]
-                rate = min(halves[direction], _capacity(own) / 2 if own else halves[direction])
+                rate = min(rates[direction], _capacity(own) * part if own else rates[direction])
                 load = await variants[name].driver.at_rate(
                     variants[name].write(direction), round(rate * plan.latency_seconds), rate
                 )

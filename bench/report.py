@@ -19,8 +19,8 @@ def table(figures: Figures) -> str:
     lines = [_machine(figures["machine"]), ""]
     if found := figures.get("messages"):
         lines += [*_costs(found["cost"]), "", *_standins(found["cost"]), ""]
-        if latency := found["latency"]:
-            lines += [*_latencies(latency), ""]
+        for part, latencies in found["latency"].items():
+            lines += [*_latencies(part, latencies), ""]
         for what in ("sent_twice", "not_acknowledged"):
             lines.append(f"{what.replace('_', ' ').capitalize()}: {found[what]}")
     if rows := figures.get("growth"):
@@ -39,9 +39,11 @@ def judged(figures: Figures) -> bool:
 
 def ratio(costs: Figures, name: str, against: str, direction: str) -> float:
     """Of processor time for a message: the median over the rounds."""
-    pairs = zip(costs[name][direction], costs[against][direction], strict=True)
-    ratios: list[float] = [one["cpu_ms"] / other["cpu_ms"] for one, other in pairs]
-    return statistics.median(ratios)
+    return _ratio(costs[name][direction], "cpu_ms", costs[against][direction], "cpu_ms")
+
+
+def _ratio(rows: Rows, key: str, others: Rows, other: str) -> float:
+    return statistics.median(one[key] / two[other] for one, two in zip(rows, others, strict=True))
 
 
 def _machine(machine: Figures) -> str:
@@ -91,20 +93,25 @@ def _cost_cells(costs: Figures, name: str, direction: str, rows: Rows) -> Iterab
     yield f"{_middle(rows, 'redis_cpu_ms'):.3f}"
 
 
-def _latencies(latencies: Figures) -> Iterable[str]:
-    yield "Added latency at half of the bridge's load, ms"
-    yield _row("", "a second", "p50", "p95", "p99", "x floor's p50", "p99/p50", "ms of processor")
+def _latencies(part: float, latencies: Figures) -> Iterable[str]:
+    yield f"Added latency at {part} of what saturates the bridge, ms"
+    yield _row(
+        "", "a second", "busy", "p50", "p95", "p99", "x floor's p50", "p99/p50", "least-most"
+    )
     for direction, title in _TITLES.items():
         yield title
-        floor = _middle(latencies["floor"][direction], "p50")
+        floor = latencies["floor"][direction]
         for name, found in latencies.items():
             rows = found[direction]
-            p50, p95, p99 = (_middle(rows, key) for key in ("p50", "p95", "p99"))
+            rate = rows[0]["rate"]
             yield _row(
                 f"  {name}",
-                f"{rows[0]['rate']:.0f}",
-                *(f"{value:.2f}" for value in (p50, p95, p99, p50 / floor, p99 / p50)),
-                f"{_middle(rows, 'cpu_ms'):.3f}",
+                f"{rate:.0f}",
+                f"{_middle(rows, 'cpu_ms') * rate / 1000:.2f}",
+                *(f"{_middle(rows, key):.2f}" for key in ("p50", "p95", "p99")),
+                f"{_ratio(rows, 'p50', floor, 'p50'):.2f}",
+                f"{_ratio(rows, 'p99', rows, 'p50'):.2f}",
+                _spread([{"p99/p50": row["p99"] / row["p50"]} for row in rows], "p99/p50"),
             )
 
 
