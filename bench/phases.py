@@ -76,7 +76,7 @@ class Plan:
     """Of one load at a part of what the bridge can take."""
     parts: Sequence[float] = (0.5, 0.25)
     """At half the process is busy for more than half of the time, at a quarter for about half of
-    it: a message that comes alone costs up to twice as much as one among many."""
+    it: a message that comes alone costs up to three times as much as one among many."""
     growth: Sequence[int] = (10, 100, 1000, 10000)
     growth_tls: Sequence[int] = (1000, 10000)
     idle_seconds: float = 30.0
