@@ -19,7 +19,7 @@ from structlog.contextvars import bind_contextvars
 from bridge import metrics
 from bridge.core.conversation import deadline, decide, duties, next_up
 from bridge.core.decision import Decision
-from bridge.core.errors import NotOwner
+from bridge.core.errors import NotOwner, StoreAway
 from bridge.core.events import (
     CaughtUp,
     Duty,
@@ -86,6 +86,9 @@ class Lane:
         """What is unknown since the store lost its last writes."""
         self.found: Found = {}
         """What was found in the thread then: posts of which the state may know nothing."""
+        self._unsure: set[str] = set()
+        """Waiting events that the store may not have: it was told to remove them and did not answer,
+        or it is another one than before."""
         self.missing = 0
         """Readings under way of events that are stored and that nobody told us of."""
         self.first_try: dict[str, float] = {}
@@ -129,9 +132,20 @@ class Lane:
                 self.hear(FellBehind(incoming.event.message.user_id, incoming.ts))
         self.wake()
 
-    def would_hold(self, incoming: Incoming) -> int:
-        """How many events would wait here with this one."""
-        return len(self.waiting) + (incoming.id not in self.waiting)
+    def stored(self, *more: Incoming) -> int:
+        """How many events we know of that the store surely has for this lane, with these."""
+        unsure = self._unsure.difference(one.id for one in more)
+        known = len(self.waiting) + sum(one.id not in self.waiting for one in more)
+        return known - sum(one in self.waiting for one in unsure)
+
+    def distrust(self) -> None:
+        """The store is another one than before: until `trust` it may lack what waits."""
+        self._unsure.update(self.waiting)
+
+    async def trust(self) -> None:
+        """What waits was stored again."""
+        async with self._writing:
+            self._unsure.clear()
 
     def searched(self) -> None:
         """A reading of what nobody told us of has ended."""
@@ -282,7 +296,7 @@ class Lane:
 
     async def _keep(self, then: Then, done: Sequence[str], unmark: bool, save: bool) -> None:
         if then is Then.FORGET:
-            await self._store(lambda: self.kit.store.forget(self.conversation.id, done))
+            await self._store(lambda: self.kit.store.forget(self.conversation.id, done), done)
             self.conversation = Conversation(self.conversation.id)
         elif then is Then.SETTLE or unmark or save:
             await self._settle(done if then is Then.SETTLE else (), unmark)
@@ -310,7 +324,7 @@ class Lane:
             self._stored = stored
 
         known = self._stored
-        await self._store(write)
+        await self._store(write, done)
         if self._stored != known:
             self.wake()
         self._unparked = self._unparked[len(parked) :]
@@ -329,14 +343,26 @@ class Lane:
             else:
                 await self._settle(done)
 
-    async def _store(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _store(
+        self, call: Callable[[], Coroutine[Any, Any, None]], done: Sequence[str] = ()
+    ) -> None:
+        """Insist on a write; `done` are the events that it removes."""
         if self._let_go:
             raise NotOwner(f"{self.conversation.id.place} was let go of")
+
+        async def attempt() -> None:
+            try:
+                await call()
+            except StoreAway:
+                self._unsure.update(done)
+                raise
+
         try:
-            await store_insist(call, self.kit.clock)
+            await store_insist(attempt, self.kit.clock)
         except NotOwner:
             self._let_go = True
             raise
+        self._unsure.difference_update(done)
 
     # --- work ------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ class Lanes(Mapping[ConversationId, Lane]):
         events are stored for it: where it knows of fewer, nobody told us of one."""
         lane = self._lanes.get(incoming.conversation)
         if lane:
-            if lane.would_hold(incoming) < waiting and lane.works:
+            if lane.stored(incoming) < waiting and lane.works:
                 self._find_missing([lane], incoming.conversation.place)
             lane.add(incoming)
         elif not self._background.stopping:
@@ -233,7 +233,7 @@ class Lanes(Mapping[ConversationId, Lane]):
         working = set[Place]()
         for lane in self._lanes.values():
             if lane.works:
-                waiting[lane.conversation.id.place] += len(lane.waiting)
+                waiting[lane.conversation.id.place] += lane.stored()
                 working.add(lane.conversation.id.place)
         behind = {place for place, count in pending.items() if count > waiting[place]}
         # Until the lease was there again, a write of a lane may have been refused.
@@ -268,6 +268,8 @@ class Lanes(Mapping[ConversationId, Lane]):
         lease was held until now."""
         kept = await self._store.retake(self.places, sure)
         self.replacements += 1
+        for lane in self._lanes.values():
+            lane.distrust()
         early = [one for events in self._early.values() for one in events]
         self._background.spawn(self._restore(set(kept), early))
 
@@ -285,6 +287,7 @@ class Lanes(Mapping[ConversationId, Lane]):
         except NotOwner:
             self.lost(lane)
         await self._offer(lane.waiting.values())
+        await lane.trust()
 
     async def _offer(self, events: Iterable[Incoming]) -> None:
         """Store again what was acknowledged, and may be known only here."""

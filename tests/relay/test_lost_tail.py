@@ -138,6 +138,26 @@ async def test_what_was_settled_and_comes_back_is_not_sent_again(world: World) -
     assert list(replica.worker.lanes) == [id_]
 
 
+async def test_an_event_that_redis_lost_hides_none_that_nobody_told_of(world: World) -> None:
+    """Before what is known was stored again, Redis has no more events than we know of."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    before = keep(world)
+    world.connect.faults.seconds["send"] = 2.0
+    zero, one, two, three = (world.customer.replies(id_, f"up {n}") for n in range(4))
+    await owner.worker.accept(zero)
+    await owner.worker.accept(one)
+    put_back(world, before)
+    await other.worker.accept(two)
+    async with owner.worker.lanes._loading:
+        await owner.worker.accept(three)
+        await until(lambda: world.connect.hears("up 3"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "up 0", "up 1", "up 2", "up 3"]
+
+
 async def test_what_waits_in_memory_waits_in_redis_again(world: World) -> None:
     replica = await world.replica()
     id_ = await world.opened("hello")

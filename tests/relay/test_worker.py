@@ -123,6 +123,32 @@ async def test_what_a_renewal_tells_of_goes_before_what_was_written_later(world:
     assert world.connect.heard() == ["hello", "zero", "one", "two"]
 
 
+@pytest.mark.parametrize("by", ["the next event", "a renewal"])
+async def test_an_event_that_may_be_settled_hides_none_that_nobody_told_of(
+    world: World, by: str
+) -> None:
+    """Redis has as many events as we know of, but not the same ones."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    zero, one, two = (world.customer.replies(id_, text) for text in ("zero", "one", "two"))
+    await owner.worker.accept(zero)
+    owner.lifeline.redis = Redis.MUTE
+    await until(lambda: world.connect.hears("zero"))
+    await world.clock.sleep(0.15)
+    assert not (await world.kept(id_)).lane
+    assert zero.id in owner.lane(id_).waiting
+    await other.worker.accept(one)
+    owner.lifeline.redis = Redis.UP
+    if by == "a renewal":
+        await owner.worker._try_to_renew()
+    await owner.worker.accept(two)
+    await until(lambda: world.connect.hears("two"))
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "zero", "one", "two"]
+
+
 async def test_an_event_nobody_was_told_of_is_swept(world: World) -> None:
     replica = await world.replica()
     id_ = await world.opened("hello")
