@@ -87,10 +87,12 @@ class Lane:
         self.found: Found = {}
         """What was found in the thread then: posts of which the state may know nothing."""
         self._unsure: set[str] = set()
-        """Waiting events that the store may not have: it was told to remove them and did not answer,
-        or it is another one than before."""
+        """Events that the store may not have: it was told to remove them and did not answer, or it is
+        another one than before."""
+        self._removing: Sequence[str] = ()
+        """What the write under way removes."""
         self.missing = 0
-        """Readings under way of events that are stored and that nobody told us of."""
+        """Readings under way, or to come, of events that are stored and that nobody told us of."""
         self.first_try: dict[str, float] = {}
         """Since when (boottime) the outcome of a message has been unknown, by its id."""
         self.asides: list[TellAgent] = []
@@ -142,10 +144,9 @@ class Lane:
         """The store is another one than before: until `trust` it may lack what waits."""
         self._unsure.update(self.waiting)
 
-    async def trust(self) -> None:
+    def trust(self) -> None:
         """What waits was stored again."""
-        async with self._writing:
-            self._unsure.clear()
+        self._unsure.intersection_update(self._removing)
 
     def searched(self) -> None:
         """A reading of what nobody told us of has ended."""
@@ -357,12 +358,14 @@ class Lane:
                 self._unsure.update(done)
                 raise
 
+        self._removing = done
         try:
             await store_insist(attempt, self.kit.clock)
         except NotOwner:
             self._let_go = True
             raise
         self._unsure.difference_update(done)
+        self._removing = ()
 
     # --- work ------------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ class Lanes(Mapping[ConversationId, Lane]):
         # what was read before another lane of the same conversation wrote would bring that back.
         self._loading = asyncio.Lock()
         self._dropped: set[Lane] = set()
+        self._held: list[Lane] = []
+        """Lanes that send nothing until the next renewal."""
 
     def __getitem__(self, conversation: ConversationId) -> Lane:
         return self._lanes[conversation]
@@ -226,6 +228,14 @@ class Lanes(Mapping[ConversationId, Lane]):
         """These are nobody's, unless something has come for them meanwhile."""
         self.places -= unused - self._in_use()
 
+    def hold(self) -> None:
+        """For a while nobody could tell us anything. What waits may have been written after what we
+        were not told of: nothing more is sent before a renewal tells where events wait."""
+        held = [lane for lane in self._lanes.values() if lane.works]
+        for lane in held:
+            lane.missing += 1
+        self._held += held
+
     def renewed(self, ours: Collection[Place], pending: Mapping[Place, int]) -> None:
         """Load what became `ours` again by a renewal after a lapse, and find what nobody told us of:
         so many events are stored as `pending` in each place."""
@@ -242,6 +252,12 @@ class Lanes(Mapping[ConversationId, Lane]):
         for place in behind:
             # That may have to wait, and what it will find may be older than what waits already.
             self._find_missing([lane for lane in self.of(place) if lane.works], place)
+        held, self._held = self._held, []
+        for lane in held:
+            if lane.waiting and lane.works:
+                # It may have got what waits, and settled what did, since these were counted.
+                self._find_missing([lane], lane.conversation.id.place)
+            lane.searched()
 
     def _in_use(self) -> set[Place]:
         return {
@@ -282,16 +298,19 @@ class Lanes(Mapping[ConversationId, Lane]):
             self.take(place)
 
     async def _restore_lane(self, lane: Lane) -> None:
+        replacements = self.replacements
         try:
             await lane.restore()
         except NotOwner:
             self.lost(lane)
         await self._offer(lane.waiting.values())
-        await lane.trust()
+        if replacements == self.replacements:
+            lane.trust()
 
     async def _offer(self, events: Iterable[Incoming]) -> None:
-        """Store again what was acknowledged, and may be known only here."""
-        for incoming in list(events):
+        """Store again what was acknowledged, and may be known only here. What opens a conversation
+        goes before its replies, which would be nobody's without it."""
+        for incoming in sorted(events, key=lambda one: ts_key(one.ts)):
             await store_insist(lambda: self._store.accept(incoming), self._kit.clock)  # noqa: B023  # used at once
 
     # --- the end ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bridge.core.ports import Accepted, Arrival, Clock, CustomerHistory, Intake,
 from bridge.relay.background import Background
 from bridge.relay.catchup import CatchUp
 from bridge.relay.claims import Claims
+from bridge.relay.deliver import store_insist
 from bridge.relay.kit import Kit
 from bridge.relay.lanes import Lanes
 from bridge.relay.lease import Lease
@@ -88,8 +89,8 @@ class Worker:
                 case Signal.VACANCY:
                     self._claims.look()
                 case Signal.LISTENING:
-                    # It tells which places of ours have events that wait.
-                    self._background.spawn(self._try_to_renew())
+                    self.lanes.hold()
+                    self._background.spawn(store_insist(self._renew, self._clock))
                 case Arrival():
                     self.lanes.give(heard.incoming, heard.waiting)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Temporary, Uncertain
 from bridge.core.model import ConversationId, NoticeKind, Phase
@@ -156,6 +158,46 @@ async def test_an_event_that_redis_lost_hides_none_that_nobody_told_of(world: Wo
         await until(lambda: world.connect.hears("up 3"))
     await world.settled(id_)
     assert world.connect.heard() == ["hello", "up 0", "up 1", "up 2", "up 3"]
+
+
+async def test_what_a_third_redis_lacks_hides_none_that_nobody_told_of(world: World) -> None:
+    """What was stored again in the second is not known to the third."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    owner.worker._loops[1].cancel()
+    before = keep(world)
+    world.connect.faults.seconds["send"] = 2.0
+    zero, one, two, three = (world.customer.replies(id_, f"up {n}") for n in range(4))
+    await owner.worker.accept(zero)
+    await owner.worker.accept(one)
+    put_back(world, before)
+    owner.lifeline.seconds["store.accept"] = 0.5  # of what is stored again
+    for replica in (owner, other):
+        replica.lifeline.seconds["slack.history"] = 60.0  # or it is found there
+    await owner.worker._try_to_renew()
+    await world.clock.sleep(0.1)
+    loading = asyncio.create_task(owner.worker.lanes._loading.acquire())
+    await world.clock.sleep(0.1)
+    put_back(world, before)
+    await owner.worker._try_to_renew()
+    await loading
+    await other.worker.accept(two)
+    await owner.worker.accept(three)
+    await until(lambda: world.connect.hears("up 3"))
+    owner.worker.lanes._loading.release()
+    await world.settled(id_)
+    assert world.connect.heard() == ["hello", "up 0", "up 1", "up 2", "up 3"]
+
+
+async def test_what_opens_a_conversation_is_stored_again_before_its_replies(world: World) -> None:
+    """Without it they would be nobody's."""
+    replica = await world.replica()
+    root = world.customer.opens("hello")
+    reply = replace(world.customer.replies(root.conversation, "there"), opens=False)
+    await replica.worker.lanes._offer([reply, root])
+    kept = await world.kept(root.conversation)
+    assert {incoming.id for incoming in kept.lane} == {root.id, reply.id}
 
 
 async def test_what_waits_in_memory_waits_in_redis_again(world: World) -> None:

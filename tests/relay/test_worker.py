@@ -149,6 +149,25 @@ async def test_an_event_that_may_be_settled_hides_none_that_nobody_told_of(
     assert world.connect.heard() == ["hello", "zero", "one", "two"]
 
 
+async def test_whoever_listens_again_sends_nothing_before_it_has_looked(world: World) -> None:
+    """What it counts may be settled by then, unheard: the answers of Redis are slow."""
+    owner = await world.replica()
+    id_ = await world.opened("hello")
+    other = await world.replica()
+    zero, one, two = (world.customer.replies(id_, text) for text in ("zero", "one", "two"))
+    owner.lifeline.seconds["store.settle"] = owner.lifeline.seconds["store.renew"] = 2.0
+    await owner.worker.accept(zero)
+    await world.clock.sleep(0.1)
+    assert not (await world.kept(id_)).lane
+    owner.worker._loops[1].cancel()
+    await other.worker.accept(one)
+    owner.worker._loops[1] = asyncio.create_task(owner.worker._hear_arrivals())
+    await world.clock.sleep(0.1)
+    await other.worker.accept(two)
+    await until(lambda: world.connect.hears("two"))
+    assert world.connect.heard() == ["hello", "zero", "one", "two"]
+
+
 async def test_an_event_nobody_was_told_of_is_swept(world: World) -> None:
     replica = await world.replica()
     id_ = await world.opened("hello")
