@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.core.errors import Busy, Temporary, Uncertain
+from bridge.core.events import Incoming
 from bridge.core.model import ConversationId, NoticeKind, Phase
 from bridge.store.pipe import Argument
 from tests.relay.lifeline import Lifeline, Redis
@@ -140,8 +141,11 @@ async def test_what_was_settled_and_comes_back_is_not_sent_again(world: World) -
     assert list(replica.worker.lanes) == [id_]
 
 
-async def test_an_event_that_redis_lost_hides_none_that_nobody_told_of(world: World) -> None:
-    """Before what is known was stored again, Redis has no more events than we know of."""
+async def deaf_and_lost(
+    world: World,
+) -> tuple[tuple[Replica, Replica], tuple[Incoming, Incoming], Snapshot]:
+    """The owner of a conversation that hears of nothing which another replica stores; it knows of two
+    events that this Redis lacks. The two replicas, two more events, and what Redis has."""
     owner = await world.replica()
     id_ = await world.opened("hello")
     other = await world.replica()
@@ -152,26 +156,23 @@ async def test_an_event_that_redis_lost_hides_none_that_nobody_told_of(world: Wo
     await owner.worker.accept(zero)
     await owner.worker.accept(one)
     put_back(world, before)
+    return (owner, other), (two, three), before
+
+
+async def test_an_event_that_redis_lost_hides_none_that_nobody_told_of(world: World) -> None:
+    """Before what is known was stored again, Redis has no more events than we know of."""
+    (owner, other), (two, three), _ = await deaf_and_lost(world)
     await other.worker.accept(two)
     async with owner.worker.lanes._loading:
         await owner.worker.accept(three)
         await until(lambda: world.connect.hears("up 3"))
-    await world.settled(id_)
+    await world.settled(three.conversation)
     assert world.connect.heard() == ["hello", "up 0", "up 1", "up 2", "up 3"]
 
 
 async def test_what_a_third_redis_lacks_hides_none_that_nobody_told_of(world: World) -> None:
     """What was stored again in the second is not known to the third."""
-    owner = await world.replica()
-    id_ = await world.opened("hello")
-    other = await world.replica()
-    owner.worker._loops[1].cancel()
-    before = keep(world)
-    world.connect.faults.seconds["send"] = 2.0
-    zero, one, two, three = (world.customer.replies(id_, f"up {n}") for n in range(4))
-    await owner.worker.accept(zero)
-    await owner.worker.accept(one)
-    put_back(world, before)
+    (owner, other), (two, three), before = await deaf_and_lost(world)
     owner.lifeline.seconds["store.accept"] = 0.5  # of what is stored again
     for replica in (owner, other):
         replica.lifeline.seconds["slack.history"] = 60.0  # or it is found there
@@ -186,7 +187,7 @@ async def test_what_a_third_redis_lacks_hides_none_that_nobody_told_of(world: Wo
     await owner.worker.accept(three)
     await until(lambda: world.connect.hears("up 3"))
     owner.worker.lanes._loading.release()
-    await world.settled(id_)
+    await world.settled(three.conversation)
     assert world.connect.heard() == ["hello", "up 0", "up 1", "up 2", "up 3"]
 
 
